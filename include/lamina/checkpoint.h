@@ -1,0 +1,104 @@
+/*
+ * Checkpoints: the whole state of a run in one HDF5 file, complete or absent.
+ *
+ * The rooms describe what they must remember as a list of named arrays and attributes (lmn_state);
+ * writing and reading walk the same list, so they cannot disagree. All ranks write into one file
+ * beside the final name; it is flushed, its checksum is put into the HDF5 user block, and only then
+ * is it renamed to checkpoint-<step>.h5. A file that was cut short or changed by a single byte is
+ * recognised before anything is read from it. File format: docs/formats.md.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_CHECKPOINT_H
+#define LAMINA_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lamina/status.h"
+#include "lamina/world.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum lmn_state_kind {
+    LMN_STATE_REPLICATED, /* the same on all ranks; each rank writes a slice, all read the whole */
+    LMN_STATE_PER_RANK    /* every rank has its own; stored as [ranks, ...] */
+} lmn_state_kind;
+
+typedef enum lmn_state_type { LMN_STATE_F32, LMN_STATE_F64, LMN_STATE_U64 } lmn_state_type;
+
+#define LMN_STATE_DIMS_MAX 6
+
+typedef struct lmn_state lmn_state;
+
+/** An empty list. */
+lmn_status lmn_state_create(lmn_state **state_out, lmn_error *err) LMN_NODISCARD;
+
+/** Not the arrays it names. NULL is allowed. */
+void lmn_state_destroy(lmn_state *state);
+
+/**
+ * Add an array. Order, names, kinds, types and shapes must agree on all ranks.
+ * name  path in the file, such as "/parameters/conv1/weight"; copied
+ * unit  for people, "1" when there is none; copied
+ * data  [product of dims] read when written and overwritten when loaded; borrowed until destroy
+ */
+lmn_status lmn_state_add_array(lmn_state *state, const char *name, const char *unit,
+                               lmn_state_kind kind, lmn_state_type type, size_t n_dims,
+                               const size_t *dims, void *data, lmn_error *err) LMN_NODISCARD;
+
+/** Add a number kept as an attribute of the file; `value` as data above. */
+lmn_status lmn_state_add_u64(lmn_state *state, const char *name, uint64_t *value,
+                             lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Add a text kept as an attribute of the file (copied). On loading a different text in the file is
+ * an error when `must_match`, which names both: how a resumed run learns that its model changed.
+ */
+lmn_status lmn_state_add_text(lmn_state *state, const char *name, const char *value,
+                              bool must_match, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Write directory/checkpoint-<step>.h5 (created with its directory where missing) and then remove
+ * all but the newest `keep` complete checkpoints (keep 0: all stay; the one just written always
+ * stays), and left-over parts.
+ * Collective. Errors, the same on all ranks: LMN_ERR_IO (with how much space was needed when the
+ * disk is full); earlier checkpoints are then untouched and no part is left behind.
+ */
+lmn_status lmn_checkpoint_write(lmn_world *world, const char *directory, uint64_t step,
+                                const lmn_state *state, size_t keep, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Load the arrays and numbers of `state` from one file, which may hold more: a list with the
+ * parameters alone reads the parameters. The number of ranks matters only to per-rank arrays.
+ * Collective. Damage and misfits are found before anything is changed; should reading fail after
+ * that, the arrays are undefined on all ranks.
+ * Errors, the same on all ranks: LMN_ERR_IO, LMN_ERR_FORMAT (truncated, checksum, not a checkpoint,
+ * newer version), LMN_ERR_SHAPE (array missing or of another shape, naming it), LMN_ERR_ARGUMENT
+ * (written by another number of ranks; a text that must match differs).
+ */
+lmn_status lmn_checkpoint_read(lmn_world *world, const char *path, lmn_state *state,
+                               lmn_error *err) LMN_NODISCARD;
+
+#define LMN_PATH_BYTES 4096
+
+/**
+ * The newest complete checkpoint of a directory. Damaged ones are named in the world's log (warn)
+ * and passed over.
+ * Collective. path_out [LMN_PATH_BYTES] gets "" when there is none (also when the directory is
+ * missing); step_out its step.
+ */
+lmn_status lmn_checkpoint_latest(lmn_world *world, const char *directory, char *path_out,
+                                 uint64_t *step_out, lmn_error *err) LMN_NODISCARD;
+
+/** Check one file's checksum without MPI. Errors: LMN_ERR_IO, LMN_ERR_FORMAT naming the file. */
+lmn_status lmn_checkpoint_verify(const char *path, lmn_error *err) LMN_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,99 @@
+/*
+ * Datasets: labelled samples in one HDF5 file, read in parallel and ahead of time.
+ *
+ * The file is opened by all ranks. Which samples a global batch holds is a function of (seed, step)
+ * only: an epoch is a pseudo-random permutation, and epochs follow each other without a gap. Each
+ * rank reads its slice of every batch. A thread of the reader fetches batches ahead with pread and
+ * converts them; it calls neither HDF5 nor MPI. File format: docs/formats.md.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_DATASET_H
+#define LAMINA_DATASET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lamina/status.h"
+#include "lamina/world.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct lmn_dataset lmn_dataset;
+
+typedef enum lmn_split { LMN_SPLIT_TRAIN = 0, LMN_SPLIT_TEST = 1 } lmn_split;
+
+/** What a dataset file holds; plain data. */
+typedef struct lmn_dataset_info {
+    size_t height, width, channels; /* of every image */
+    size_t n_classes;
+    uint64_t sample_count[2]; /* by lmn_split; the test split may be empty */
+    float scale, offset;      /* value = scale * stored + offset */
+} lmn_dataset_info;
+
+/**
+ * Open a dataset for reading on all ranks.
+ * Collective over world (borrowed). Errors, the same on all ranks: LMN_ERR_IO (missing, unreadable),
+ * LMN_ERR_FORMAT (not a Lamina dataset, newer version, damaged, images that are not contiguous: the
+ * message then gives the h5repack command that mends it).
+ */
+lmn_status lmn_dataset_open(lmn_world *world, const char *path, lmn_dataset **dataset_out,
+                            lmn_error *err) LMN_NODISCARD;
+
+/** Readers must be gone. NULL is allowed. Not collective. */
+void lmn_dataset_close(lmn_dataset *dataset);
+
+const lmn_dataset_info *lmn_dataset_get_info(const lmn_dataset *dataset);
+const char *lmn_dataset_class_name(const lmn_dataset *dataset, size_t index);
+
+/** XXH3-64 of the file's description (shapes, counts, checksums): tells runs whether data changed. */
+uint64_t lmn_dataset_fingerprint(const lmn_dataset *dataset);
+
+typedef struct lmn_reader lmn_reader;
+
+typedef struct lmn_reader_options {
+    lmn_split split;
+    bool shuffle;         /* false: in file order, once, for evaluation */
+    uint64_t seed;        /* of the shuffle */
+    size_t global_batch;  /* samples of one batch over all ranks */
+    int rank, size;       /* which slice of each batch: lmn_partition(global_batch, size, rank) */
+    uint64_t first_batch; /* where to begin: the training step that is next */
+    size_t read_ahead;    /* batches fetched ahead, at least 1 */
+} lmn_reader_options;
+
+/** One rank's slice of a batch. Memory is the reader's, valid until the next call. */
+typedef struct lmn_batch {
+    size_t rows;           /* capacity: the largest slice of any rank, the same for every batch */
+    size_t valid;          /* leading rows that hold samples; the others are zero */
+    uint64_t first_row;    /* place of row 0 in the global batch */
+    const float *features; /* [rows, height, width, channels] */
+    const int32_t *labels; /* [rows]; -1 in rows without a sample */
+} lmn_batch;
+
+/** Errors: LMN_ERR_ARGUMENT (batch smaller than `size`, empty split), LMN_ERR_MEMORY. */
+lmn_status lmn_reader_create(const lmn_dataset *dataset, const lmn_reader_options *options,
+                             lmn_reader **reader_out, lmn_error *err) LMN_NODISCARD;
+
+/** Stops the thread; NULL is allowed. */
+void lmn_reader_destroy(lmn_reader *reader);
+
+/** Batches in the split when not shuffled, the last one possibly short; UINT64_MAX when shuffled. */
+uint64_t lmn_reader_batch_count(const lmn_reader *reader);
+
+/**
+ * The next batch. Not collective. Waits for the read-ahead where it must. No heap allocation.
+ * Errors: LMN_ERR_IO, LMN_ERR_FORMAT (file became shorter); LMN_ERR_ARGUMENT past the last batch.
+ */
+lmn_status lmn_reader_next(lmn_reader *reader, lmn_batch *batch_out, lmn_error *err) LMN_NODISCARD;
+
+/** Seconds that lmn_reader_next has waited so far. */
+double lmn_reader_waited_seconds(const lmn_reader *reader);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,92 @@
+/*
+ * Error feedback: what to compress instead of the gradient, and what to remember of the rest.
+ *
+ * Notation, per layer and rank: g the gradient, C the compressor, v the vector that is compressed,
+ * D_i = C(v) what this rank sent, D the mean of D_i over ranks, u the estimate of the mean gradient
+ * that the optimiser gets. A mechanism is chosen by a spec such as `econtrol:eta=auto`.
+ *
+ *     method    v                    this rank remembers           all ranks     u
+ *     none      g                    -                             -             D
+ *     ec        g + e                e = v - D_i                   -             D
+ *     ef21      g - h_i              h_i += D_i                    h += D        h
+ *     econtrol  g - h_i + eta e      h_i += D_i, e += g - h_i      h += D        h
+ *
+ * A mechanism that tracks keeps an estimate h_i of its own gradient, and all ranks keep the same
+ * h = mean h_i. The caller (lamina/reducer.h) adds what was sent: to h_i and to h for a mechanism
+ * that tracks, else to a cleared u. All else is here. Mechanisms know nothing of messages.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_FEEDBACK_H
+#define LAMINA_FEEDBACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lamina/spec.h"
+#include "lamina/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct lmn_feedback lmn_feedback;
+
+/** Errors: LMN_ERR_USAGE, LMN_ERR_MEMORY. */
+lmn_status lmn_feedback_create(const char *spec, lmn_feedback **feedback_out,
+                               lmn_error *err) LMN_NODISCARD;
+void lmn_feedback_destroy(lmn_feedback *feedback);
+
+/** True when the mechanism keeps h_i and h; u is then h. */
+bool lmn_feedback_tracks(const lmn_feedback *feedback);
+
+/**
+ * True when the first step of a run travels dense, so that h_i starts as the first gradient
+ * (`init=grad`); states start at zero in either case.
+ */
+bool lmn_feedback_starts_dense(const lmn_feedback *feedback);
+
+#define LMN_FEEDBACK_STATES_MAX 4
+
+/** States that each rank keeps per element, and their names, for memory and checkpoints. State 0 is
+ *  h_i ("tracked_gradient") for a mechanism that tracks; "error" is e. */
+size_t lmn_feedback_state_count(const lmn_feedback *feedback);
+const char *lmn_feedback_state_name(const lmn_feedback *feedback, size_t index);
+
+/**
+ * eta for a layer: the value of the spec as it stands, or for `eta=auto` what the compressor suggests
+ * (lmn_eta_rule in lamina/compressor.h). 0 for a mechanism without eta.
+ */
+double lmn_feedback_eta(const lmn_feedback *feedback, double suggested);
+
+/** One layer of one rank; memory is the caller's. */
+typedef struct lmn_feedback_layer {
+    size_t count;
+    double eta;
+    bool whole;                            /* v travels whole: formed as if h_i were 0, so that h_i
+                                              and h are set anew instead of drifting */
+    const float *gradient;                 /* [count] g */
+    float *vector;                         /* [count] v, later the residual v - D_i */
+    float *state[LMN_FEEDBACK_STATES_MAX]; /* [count] each, in the order of their names */
+} lmn_feedback_layer;
+
+/**
+ * vector = v. States stay as they are, so a step can still be dropped.
+ * Returns false when the gradient or v holds NaN or infinity; vector is then not to be used.
+ */
+bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_layer *layer);
+
+/**
+ * Make the step permanent. vector holds the residual v - D_i, and state 0 of a mechanism that tracks
+ * is already h_i + D_i, or D_i where v travelled whole.
+ */
+void lmn_feedback_commit(const lmn_feedback *feedback, const lmn_feedback_layer *layer);
+
+/** Mechanisms that exist, for help texts: entry `index`, or NULL past the last. */
+const lmn_spec_entry *lmn_feedback_entry(size_t index);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

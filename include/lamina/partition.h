@@ -1,0 +1,33 @@
+/*
+ * Cutting a row of elements into nearly equal contiguous parts.
+ *
+ * The one rule by which slices of batches, buffers and files are dealt out to ranks, so that every
+ * room cuts at the same places.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_PARTITION_H
+#define LAMINA_PARTITION_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct lmn_range {
+    size_t first;
+    size_t count;
+} lmn_range;
+
+/**
+ * Part `index` of `count` elements cut into `parts`: part i starts at floor(i * count / parts).
+ * Sizes differ by at most one; parts may be empty. Requires parts >= 1 and index < parts.
+ */
+lmn_range lmn_partition(size_t count, size_t parts, size_t index);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,89 @@
+/*
+ * Plans: graphs made ready to run.
+ *
+ * A plan fixes the order of the tensors that its outputs need, gives every intermediate value a
+ * place in one arena by its lifetime, and runs ops in place where that is safe. Inputs, parameters
+ * and (where wanted) outputs live in memory that the caller binds. A run allocates nothing.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_PLAN_H
+#define LAMINA_PLAN_H
+
+#include "lamina/graph.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct lmn_plan lmn_plan;
+
+/**
+ * Plan the computation of `outputs`.
+ * graph    borrowed until lmn_plan_destroy; must be without errors
+ * outputs  [n_outputs] tensors of the graph, all different
+ * Gradients are scheduled as early as their inputs allow, so that communication can start.
+ * Errors: the graph's own, LMN_ERR_MEMORY, LMN_ERR_ARGUMENT.
+ */
+lmn_status lmn_plan_create(const lmn_graph *graph, const lmn_tensor *const *outputs,
+                           size_t n_outputs, lmn_plan **plan_out, lmn_error *err) LMN_NODISCARD;
+
+/** NULL is allowed. Bound memory stays the caller's. */
+void lmn_plan_destroy(lmn_plan *plan);
+
+/** The order in which outputs become final in a run: order_out [n_outputs] indices into outputs. */
+void lmn_plan_output_order(const lmn_plan *plan, size_t *order_out);
+
+/**
+ * Let `tensor` (an input, a parameter or an output) live in `memory`.
+ * memory  [count of its shape] of its dtype, 64-byte aligned, overlapping no other bound memory;
+ *         borrowed until bound anew or destroyed
+ * Errors: LMN_ERR_ARGUMENT for any other tensor or misaligned memory.
+ */
+lmn_status lmn_plan_bind(lmn_plan *plan, const lmn_tensor *tensor, void *memory,
+                         lmn_error *err) LMN_NODISCARD;
+
+/** Where an output is found after a run: its bound memory, or inside the plan. */
+const void *lmn_plan_value(const lmn_plan *plan, const lmn_tensor *output);
+
+/** Called by a run; a status other than LMN_OK ends the run with it. */
+typedef lmn_status (*lmn_output_fn)(void *user, size_t output_index, lmn_error *err);
+typedef lmn_status (*lmn_progress_fn)(void *user, lmn_error *err);
+
+/** What one run needs to know besides the bound memory. */
+typedef struct lmn_run {
+    uint64_t seed;           /* of the training run, for dropout */
+    uint64_t step;           /* training step, for dropout */
+    uint64_t first_row;      /* place of this rank's first row in the global batch */
+    bool training;           /* false: dropout passes everything */
+    lmn_output_fn on_output; /* may be NULL; called when output i is final: from then on this run
+                                neither writes nor reads it */
+    lmn_progress_fn on_progress; /* may be NULL; called between nodes */
+    void *user;                  /* passed to both */
+} lmn_run;
+
+/**
+ * Compute all outputs. Not collective. No heap allocation.
+ * Errors: LMN_ERR_ARGUMENT naming an input or parameter that is not bound; those of the callbacks.
+ */
+lmn_status lmn_plan_run(lmn_plan *plan, const lmn_run *run, lmn_error *err) LMN_NODISCARD;
+
+/** What planning decided; plain data. */
+typedef struct lmn_plan_stats {
+    size_t n_nodes;     /* nodes that run */
+    size_t n_in_place;  /* of these, the ones that overwrite an input */
+    size_t arena_bytes; /* for intermediate values and workspaces, without outputs and constants */
+    size_t unshared_bytes; /* what the same would need without reuse */
+    double flops;          /* floating point operations of products and convolutions in one run */
+} lmn_plan_stats;
+
+lmn_plan_stats lmn_plan_get_stats(const lmn_plan *plan);
+
+/** Threads that matrix products use in this process (OpenBLAS has one setting per process). */
+void lmn_compute_set_threads(int threads);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,167 @@
+/*
+ * The reducer: from every rank's gradients to one estimate of their mean.
+ *
+ * Layers are registered in the order in which their gradients become ready and are grouped into
+ * buckets. When the last gradient of a bucket is handed over, error feedback forms the vectors, the
+ * compressor turns them into messages and the bucket's collectives start; lmn_reducer_progress moves
+ * them on while the backward pass goes on computing. lmn_reducer_finish waits for the rest.
+ *
+ * A step is a transaction. Small layers, which always travel dense, share one last exchange with a
+ * verdict: when any rank met NaN or infinity, no rank changes any state, and the step is skipped
+ * everywhere. Otherwise all ranks hold bit-identical estimates.
+ *
+ * Needs nothing of the compute room: any MPI program can hand over its own gradients.
+ *
+ * What a rank cannot do it says with lmn_reducer_fail, which keeps the other ranks from waiting for
+ * it. Where gathering the messages of all ranks would send more than a dense allreduce, a layer
+ * travels dense whatever its level.
+ *
+ *     lmn_reducer_begin(reducer, step, err);
+ *     for each layer, as its gradient becomes ready: lmn_reducer_ready(reducer, layer, gradient, err);
+ *     lmn_reducer_finish(reducer, &report, err);
+ *     if (report.applied) use lmn_reducer_estimate(reducer, layer) of every layer;
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_REDUCER_H
+#define LAMINA_REDUCER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lamina/allocator.h"
+#include "lamina/checkpoint.h"
+#include "lamina/status.h"
+#include "lamina/world.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct lmn_reducer lmn_reducer;
+
+/** One layer to reduce: a name that is unique and a row-major shape. */
+typedef struct lmn_reducer_layer {
+    const char *name; /* copied */
+    size_t n_dims;
+    size_t dims[LMN_STATE_DIMS_MAX];
+} lmn_reducer_layer;
+
+#define LMN_REDUCER_SCALARS_MAX 8
+
+typedef struct lmn_reducer_options {
+    const char *compress;  /* compressor spec, "dense" */
+    const char *feedback;  /* feedback spec, "none" */
+    const char *allocate;  /* allocator spec, "uniform" */
+    size_t bucket_bytes;   /* gradients of one exchange, dense bytes; 4 MiB */
+    size_t dense_below;    /* layers with fewer elements always travel dense; 1024 */
+    size_t n_scalars;      /* extra numbers summed over ranks with every step; 0 */
+    uint64_t seed;         /* of the run, for compressors that draw random numbers; 1 */
+} lmn_reducer_options;
+
+lmn_reducer_options lmn_reducer_options_default(void);
+
+/**
+ * Collective over world (borrowed); layers and options must agree.
+ * layers  [n_layers] in the order in which gradients become ready
+ * Takes all memory that steps need: about 7 f32 per element for topk with econtrol, and
+ * world-size * message size for messages.
+ * Errors, the same on all ranks: LMN_ERR_USAGE (specs), LMN_ERR_ARGUMENT, LMN_ERR_MEMORY,
+ * LMN_ERR_COMM, LMN_ERR_DIVERGED (ranks registered different layers or options).
+ */
+lmn_status lmn_reducer_create(lmn_world *world, const lmn_reducer_layer *layers, size_t n_layers,
+                              const lmn_reducer_options *options, lmn_reducer **reducer_out,
+                              lmn_error *err) LMN_NODISCARD;
+
+/** Not while a step is open, unless after an error. NULL is allowed. */
+void lmn_reducer_destroy(lmn_reducer *reducer);
+
+/**
+ * Memory of the reducer in which a layer's gradient can be computed directly.
+ * [count of the layer] 64-byte aligned; hand the same pointer to lmn_reducer_ready and nothing is
+ * copied.
+ */
+float *lmn_reducer_gradient(lmn_reducer *reducer, size_t layer);
+
+/** Open step `step` (from 0, ascending). Local. Errors: LMN_ERR_ARGUMENT when one is open. */
+lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * The gradient of `layer` is final. Every layer once per step, in any order (messages leave in the
+ * registered order, so that is the fastest).
+ * gradient  [count] lmn_reducer_gradient(reducer, layer), not to be written again before
+ *           lmn_reducer_finish returns; or any memory, which is copied; NULL means all zero
+ * A gradient with NaN or infinity is no error here: it makes lmn_reducer_finish report a skip.
+ * Errors: LMN_ERR_ARGUMENT (twice, no step open), LMN_ERR_COMM.
+ */
+lmn_status lmn_reducer_ready(lmn_reducer *reducer, size_t layer, const float *gradient,
+                             lmn_error *err) LMN_NODISCARD;
+
+/**
+ * This rank cannot go on with the open step: take part in its exchanges with nothing to say.
+ * lmn_reducer_finish, which is still to be called, then fails on all ranks with the status and
+ * message of the lowest failing rank. Local. Errors: LMN_ERR_COMM.
+ * status, cause  the failure; cause may be NULL
+ */
+lmn_status lmn_reducer_fail(lmn_reducer *reducer, lmn_status status, const lmn_error *cause,
+                            lmn_error *err) LMN_NODISCARD;
+
+/** A number to be summed over ranks with this step: any time between begin and finish. */
+void lmn_reducer_set_scalar(lmn_reducer *reducer, size_t index, float value);
+
+/** Move messages on; never blocks. Errors: LMN_ERR_COMM. */
+lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
+
+/** What a step did. Numbers of bytes are payload handed to MPI by this rank for other ranks. */
+typedef struct lmn_step_report {
+    bool applied;          /* false: skipped everywhere, estimates are undefined */
+    char reason[256];      /* why it was skipped: rank, layer and step; "" when applied */
+    float scalars[LMN_REDUCER_SCALARS_MAX]; /* sums over ranks */
+    uint64_t bytes_sent;
+    uint64_t bytes_dense;  /* what this rank would have sent for dense f32 gradients */
+    double seconds_encode; /* forming and compressing */
+    double seconds_wait;   /* in finish, until the last message was there */
+    double seconds_decode; /* combining messages and committing states */
+    bool adjusted;         /* levels were decided anew after this step */
+    lmn_allocation_report allocation; /* when adjusted */
+} lmn_step_report;
+
+/**
+ * Wait for the step's messages, decide whether it counts, and make it permanent. Closes the step.
+ * Collective. Errors: what a rank gave to lmn_reducer_fail, or LMN_ERR_ARGUMENT when it left out
+ * layers, the same on all ranks; LMN_ERR_MESSAGE (a damaged message, with layer and rank);
+ * LMN_ERR_DIVERGED (ranks decided on different levels); LMN_ERR_COMM. No state has changed then.
+ */
+lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
+                              lmn_error *err) LMN_NODISCARD;
+
+/** The estimate of the mean gradient of a layer, [count]; valid until the next begin. */
+const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer);
+
+size_t lmn_reducer_layer_count(const lmn_reducer *reducer);
+
+/** The level at which a layer travels now: 0 is dense. */
+size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);
+void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text,
+                              size_t capacity);
+
+/** Payload bytes of this layer's message in the last step (dense: 4 * count). */
+uint64_t lmn_reducer_layer_bytes(const lmn_reducer *reducer, size_t layer);
+
+/** Add everything the reducer remembers to a checkpoint's list. The list borrows its memory. */
+lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state,
+                                 lmn_error *err) LMN_NODISCARD;
+
+/**
+ * To be called after lmn_checkpoint_read loaded that list: take over what was loaded, and refuse what
+ * cannot be, such as a level that does not exist.
+ * Collective. Errors, the same on all ranks: LMN_ERR_FORMAT.
+ */
+lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

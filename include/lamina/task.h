@@ -1,0 +1,56 @@
+/*
+ * Tasks: what is trained, as the trainer and the evaluator see it.
+ *
+ * A task adds a model and its loss to a graph. The trainer adds gradients, binds memory and runs it.
+ * Rows of a batch carry weights, so that slices of unequal size and rows without a sample count as
+ * they should: the loss is the sum over rows of weight times loss.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_TASK_H
+#define LAMINA_TASK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lamina/dataset.h"
+#include "lamina/graph.h"
+#include "lamina/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The tensors of a task's graph that data goes into and answers come out of. */
+typedef struct lmn_task_graph {
+    const lmn_tensor *features; /* input, rows first */
+    const lmn_tensor *labels;   /* input, i32 [rows] */
+    const lmn_tensor *weights;  /* input, f32 [rows] */
+    const lmn_tensor *loss;     /* scalar: sum of weights * loss of the row */
+    const lmn_tensor *hits;     /* scalar: sum of weights * 1 where the row is answered rightly */
+} lmn_task_graph;
+
+/** A kind of task. `build` adds everything for batches of `rows` rows. */
+typedef struct lmn_task {
+    lmn_status (*build)(const void *user, lmn_graph *graph, size_t rows, lmn_task_graph *task_out,
+                        lmn_error *err);
+    const void *user; /* borrowed */
+} lmn_task;
+
+/** Image classification: a model from lamina/model.h with softmax cross-entropy. */
+typedef struct lmn_vision_task {
+    const char *model; /* model spec, borrowed */
+    size_t height, width, channels, n_classes;
+} lmn_vision_task;
+
+/** The vision task of a dataset. `model` is borrowed. */
+lmn_vision_task lmn_vision_task_make(const char *model, const lmn_dataset_info *info);
+
+/** A task that builds `vision`, which is borrowed. */
+lmn_task lmn_vision_task_get(const lmn_vision_task *vision);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
