@@ -1,20 +1,21 @@
 /*
  * Allocation: which compression level each layer gets, and when that is decided.
  *
- * An allocator is chosen by a spec such as `lgreco:alpha=1,every=200`. Deciding is a pure function of
- * a cost table that is identical on all ranks, so all ranks reach the same levels without talking.
+ * An allocator is chosen by a spec such as `lgreco:alpha=1,every=200`. Deciding is a pure function
+ * of a cost table that is identical on all ranks, so all ranks reach the same levels without
+ * talking.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef LAMINA_ALLOCATOR_H
 #define LAMINA_ALLOCATOR_H
 
+#include "lamina/spec.h"
+#include "lamina/status.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "lamina/spec.h"
-#include "lamina/status.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,7 +37,8 @@ bool lmn_allocator_adapts(const lmn_allocator *allocator);
 /** True for the steps (from 0) before compression begins; all layers then travel dense. */
 bool lmn_allocator_warms_up(const lmn_allocator *allocator, uint64_t step);
 
-/** True when the vectors of this step belong to the mean that the next error curves are taken of. */
+/** True when the vectors of this step belong to the mean that the next error curves are taken of.
+ */
 bool lmn_allocator_observes(const lmn_allocator *allocator, uint64_t step);
 
 /** True when levels are decided anew after this step. */
@@ -46,18 +48,18 @@ bool lmn_allocator_adjusts(const lmn_allocator *allocator, uint64_t step);
 typedef struct lmn_cost_table {
     size_t n_layers;
     size_t n_levels;
-    const uint64_t *bytes;      /* that all ranks together send for the layer, collective included */
-    const double *error;        /* squared error, mean over ranks; finite and not negative */
+    const uint64_t *bytes; /* that all ranks together send for the layer, collective included */
+    const double *error;   /* squared error, mean over ranks; finite and not negative */
     const size_t *static_level; /* [n_layers] the level of the uniform assignment */
 } lmn_cost_table;
 
 /** What a decision did; plain data. */
 typedef struct lmn_allocation_report {
-    uint64_t bytes;         /* of the levels chosen */
-    uint64_t static_bytes;  /* of the uniform assignment */
-    double error;           /* in the allocator's norm */
-    double budget;          /* what error may be at most */
-    bool changed;           /* false: the levels handed in were kept */
+    uint64_t bytes;        /* of the levels chosen */
+    uint64_t static_bytes; /* of the uniform assignment */
+    double error;          /* in the allocator's norm */
+    double budget;         /* what error may be at most */
+    bool changed;          /* false: the levels handed in were kept */
 } lmn_allocation_report;
 
 /**
@@ -74,22 +76,20 @@ lmn_status lmn_allocator_decide(lmn_allocator *allocator, const lmn_cost_table *
 typedef struct lmn_lgreco_problem {
     size_t n_layers;
     size_t n_levels;
-    const uint64_t *bytes;  /* [n_layers][n_levels] to be minimised */
-    const uint64_t *error;  /* [n_layers][n_levels]; UINT64_MAX marks a level that is not allowed */
-    uint64_t budget;        /* the errors chosen may add up to this */
-    size_t buckets;         /* resolution of the budget, such as 10000 */
+    const uint64_t *bytes; /* [n_layers][n_levels] to be minimised */
+    const uint64_t *error; /* [n_layers][n_levels]; UINT64_MAX marks a level that is not allowed */
+    uint64_t budget;       /* the errors chosen may add up to this */
+    size_t buckets;        /* resolution of the budget, such as 10000 */
 } lmn_lgreco_problem;
 
 /**
- * Solve by dynamic programming over the discretised budget. Errors are rounded up to buckets, so the
- * budget is never exceeded; the answer is optimal to that rounding. Ties go to the smaller error,
- * then to the lower level.
- * levels_out    [n_layers], written only when feasible
- * feasible_out  false when no assignment fits
- * scratch       [lmn_lgreco_scratch_bytes], 64-byte aligned
- * Time n_layers * n_levels * buckets. Errors: LMN_ERR_ARGUMENT.
- * Method: I. Markov, K. Alimohammadi, E. Frantar, D. Alistarh, "L-GreCo: Layerwise-adaptive gradient
- * compression for efficient and accurate deep learning", MLSys 2024, arXiv:2210.17357.
+ * Solve by dynamic programming over the discretised budget. Errors are rounded up to buckets, so
+ * the budget is never exceeded; the answer is optimal to that rounding. Ties go to the smaller
+ * error, then to the lower level. levels_out    [n_layers], written only when feasible feasible_out
+ * false when no assignment fits scratch       [lmn_lgreco_scratch_bytes], 64-byte aligned Time
+ * n_layers * n_levels * buckets. Errors: LMN_ERR_ARGUMENT. Method: I. Markov, K. Alimohammadi, E.
+ * Frantar, D. Alistarh, "L-GreCo: Layerwise-adaptive gradient compression for efficient and
+ * accurate deep learning", MLSys 2024, arXiv:2210.17357.
  */
 lmn_status lmn_lgreco_solve(const lmn_lgreco_problem *problem, void *scratch, size_t *levels_out,
                             bool *feasible_out, lmn_error *err) LMN_NODISCARD;

@@ -12,12 +12,12 @@
 #ifndef LAMINA_CHECKPOINT_H
 #define LAMINA_CHECKPOINT_H
 
+#include "lamina/status.h"
+#include "lamina/world.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "lamina/status.h"
-#include "lamina/world.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -14,11 +14,11 @@
 #ifndef LAMINA_COMPRESSOR_H
 #define LAMINA_COMPRESSOR_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "lamina/spec.h"
 #include "lamina/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -73,7 +73,7 @@ lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level, 
 typedef struct lmn_encode_job {
     size_t level; /* at least 1, one that is gathered */
     size_t count;
-    float *vector;       /* [count] finite; in: v, out: the residual v - C(v) */
+    float *vector;          /* [count] finite; in: v, out: the residual v - C(v) */
     unsigned char *payload; /* [payload_capacity] the message */
     size_t payload_capacity;
     size_t payload_bytes; /* out: bytes written */
@@ -112,8 +112,8 @@ void lmn_compressor_decode_add(const lmn_compressor *compressor, const lmn_decod
  * The squared error |C(v) - v|^2 at every level: what the allocator weighs against bytes.
  * vector  [count] unchanged;  squared_error_out [level_count], entry 0 is 0
  */
-void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector,
-                                size_t count, double *squared_error_out, void *scratch);
+void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector, size_t count,
+                                double *squared_error_out, void *scratch);
 
 /** Families that exist, for help texts: entry `index`, or NULL past the last. */
 const lmn_spec_entry *lmn_compressor_entry(size_t index);

@@ -11,12 +11,12 @@
 #ifndef LAMINA_DATASET_H
 #define LAMINA_DATASET_H
 
+#include "lamina/status.h"
+#include "lamina/world.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "lamina/status.h"
-#include "lamina/world.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,9 +36,9 @@ typedef struct lmn_dataset_info {
 
 /**
  * Open a dataset for reading on all ranks.
- * Collective over world (borrowed). Errors, the same on all ranks: LMN_ERR_IO (missing, unreadable),
- * LMN_ERR_FORMAT (not a Lamina dataset, newer version, damaged, images that are not contiguous: the
- * message then gives the h5repack command that mends it).
+ * Collective over world (borrowed). Errors, the same on all ranks: LMN_ERR_IO (missing,
+ * unreadable), LMN_ERR_FORMAT (not a Lamina dataset, newer version, damaged, images that are not
+ * contiguous: the message then gives the h5repack command that mends it).
  */
 lmn_status lmn_dataset_open(lmn_world *world, const char *path, lmn_dataset **dataset_out,
                             lmn_error *err) LMN_NODISCARD;
@@ -49,7 +49,8 @@ void lmn_dataset_close(lmn_dataset *dataset);
 const lmn_dataset_info *lmn_dataset_get_info(const lmn_dataset *dataset);
 const char *lmn_dataset_class_name(const lmn_dataset *dataset, size_t index);
 
-/** XXH3-64 of the file's description (shapes, counts, checksums): tells runs whether data changed. */
+/** XXH3-64 of the file's description (shapes, counts, checksums): tells runs whether data changed.
+ */
 uint64_t lmn_dataset_fingerprint(const lmn_dataset *dataset);
 
 typedef struct lmn_reader lmn_reader;
@@ -80,7 +81,8 @@ lmn_status lmn_reader_create(const lmn_dataset *dataset, const lmn_reader_option
 /** Stops the thread; NULL is allowed. */
 void lmn_reader_destroy(lmn_reader *reader);
 
-/** Batches in the split when not shuffled, the last one possibly short; UINT64_MAX when shuffled. */
+/** Batches in the split when not shuffled, the last one possibly short; UINT64_MAX when shuffled.
+ */
 uint64_t lmn_reader_batch_count(const lmn_reader *reader);
 
 /**

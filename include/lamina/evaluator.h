@@ -6,13 +6,13 @@
 #ifndef LAMINA_EVALUATOR_H
 #define LAMINA_EVALUATOR_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "lamina/dataset.h"
 #include "lamina/parameters.h"
 #include "lamina/task.h"
 #include "lamina/world.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,8 +22,8 @@ typedef struct lmn_evaluator lmn_evaluator;
 
 /**
  * Plan the forward pass of a task for batches of global_batch samples over all ranks.
- * Collective over world. world, dataset, task and parameters are borrowed; NULL parameters: a set of
- * its own is made, see lmn_evaluator_parameters.
+ * Collective over world. world, dataset, task and parameters are borrowed; NULL parameters: a set
+ * of its own is made, see lmn_evaluator_parameters.
  */
 lmn_status lmn_evaluator_create(lmn_world *world, const lmn_dataset *dataset, lmn_split split,
                                 const lmn_task *task, size_t global_batch,

@@ -20,11 +20,11 @@
 #ifndef LAMINA_FEEDBACK_H
 #define LAMINA_FEEDBACK_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "lamina/spec.h"
 #include "lamina/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -54,8 +54,8 @@ size_t lmn_feedback_state_count(const lmn_feedback *feedback);
 const char *lmn_feedback_state_name(const lmn_feedback *feedback, size_t index);
 
 /**
- * eta for a layer: the value of the spec as it stands, or for `eta=auto` what the compressor suggests
- * (lmn_eta_rule in lamina/compressor.h). 0 for a mechanism without eta.
+ * eta for a layer: the value of the spec as it stands, or for `eta=auto` what the compressor
+ * suggests (lmn_eta_rule in lamina/compressor.h). 0 for a mechanism without eta.
  */
 double lmn_feedback_eta(const lmn_feedback *feedback, double suggested);
 
@@ -77,8 +77,8 @@ typedef struct lmn_feedback_layer {
 bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_layer *layer);
 
 /**
- * Make the step permanent. vector holds the residual v - D_i, and state 0 of a mechanism that tracks
- * is already h_i + D_i, or D_i where v travelled whole.
+ * Make the step permanent. vector holds the residual v - D_i, and state 0 of a mechanism that
+ * tracks is already h_i + D_i, or D_i where v travelled whole.
  */
 void lmn_feedback_commit(const lmn_feedback *feedback, const lmn_feedback_layer *layer);
 

@@ -1,10 +1,10 @@
 /*
  * Graphs: computations described once and run every step.
  *
- * A graph is a list of immutable tensors, each made by an op constructor (lamina/ops.h) from earlier
- * ones, with its shape inferred on the spot. Constructors return NULL when something does not fit and
- * the graph keeps the first error; NULL inputs give NULL. So a model is written without checks and
- * lmn_graph_status is asked once at the end.
+ * A graph is a list of immutable tensors, each made by an op constructor (lamina/ops.h) from
+ * earlier ones, with its shape inferred on the spot. Constructors return NULL when something does
+ * not fit and the graph keeps the first error; NULL inputs give NULL. So a model is written without
+ * checks and lmn_graph_status is asked once at the end.
  *
  * lmn_gradients adds the backward computation as ordinary tensors, written with the same
  * constructors, so gradients can be differentiated again.
@@ -16,11 +16,11 @@
 #ifndef LAMINA_GRAPH_H
 #define LAMINA_GRAPH_H
 
+#include "lamina/status.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "lamina/status.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -54,7 +54,8 @@ void lmn_graph_destroy(lmn_graph *graph);
 /** The first error that a constructor met, with its message, or LMN_OK. */
 lmn_status lmn_graph_status(const lmn_graph *graph, lmn_error *err) LMN_NODISCARD;
 
-/** A shape from [n_dims] extents; more than LMN_DIMS_MAX or a zero extent is refused by its user. */
+/** A shape from [n_dims] extents; more than LMN_DIMS_MAX or a zero extent is refused by its user.
+ */
 lmn_shape lmn_shape_make(size_t n_dims, const size_t *dims);
 size_t lmn_shape_count(const lmn_shape *shape);
 bool lmn_shape_equal(const lmn_shape *a, const lmn_shape *b);
@@ -66,8 +67,7 @@ void lmn_shape_format(const lmn_shape *shape, char *text, size_t capacity);
 const lmn_tensor *lmn_input(lmn_graph *graph, const char *name, lmn_dtype dtype, lmn_shape shape);
 
 /** A trained f32 value, bound in the plan. Names are unique: "conv1/weight". */
-const lmn_tensor *lmn_parameter(lmn_graph *graph, const char *name, lmn_shape shape,
-                                lmn_init init);
+const lmn_tensor *lmn_parameter(lmn_graph *graph, const char *name, lmn_shape shape, lmn_init init);
 
 /** f32 tensor filled with one value. */
 const lmn_tensor *lmn_constant(lmn_graph *graph, float value, lmn_shape shape);

@@ -8,9 +8,9 @@
 #ifndef LAMINA_IMPORT_H
 #define LAMINA_IMPORT_H
 
-#include <stddef.h>
-
 #include "lamina/status.h"
+
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,7 +30,8 @@ typedef struct lmn_import_idx_options {
 /**
  * Write the dataset `output` from IDX files. Pixel values map to [0, 1] (scale 1/255, offset 0).
  * Errors: LMN_ERR_IO; LMN_ERR_FORMAT (wrong magic, element type, truncated or damaged gzip, data
- * after the end, images and labels of different counts, label without a class), each naming the file.
+ * after the end, images and labels of different counts, label without a class), each naming the
+ * file.
  */
 lmn_status lmn_import_idx(const lmn_import_idx_options *options, const char *output,
                           lmn_error *err) LMN_NODISCARD;

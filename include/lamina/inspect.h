@@ -8,11 +8,11 @@
 #ifndef LAMINA_INSPECT_H
 #define LAMINA_INSPECT_H
 
+#include "lamina/status.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "lamina/status.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -71,8 +71,8 @@ lmn_status lmn_file_visit_arrays(const lmn_file *file, lmn_array_fn visit, void 
                                  lmn_error *err) LMN_NODISCARD;
 
 /**
- * A numeric array as doubles. *values_out is the caller's, freed with lmn_free; *count_out elements.
- * Errors: LMN_ERR_ARGUMENT when there is no such array.
+ * A numeric array as doubles. *values_out is the caller's, freed with lmn_free; *count_out
+ * elements. Errors: LMN_ERR_ARGUMENT when there is no such array.
  */
 lmn_status lmn_file_read_f64(const lmn_file *file, const char *path, double **values_out,
                              size_t *count_out, lmn_error *err) LMN_NODISCARD;

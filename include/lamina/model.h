@@ -1,8 +1,8 @@
 /*
  * Models: functions that add a network to a graph.
  *
- * A model is chosen by a spec (lamina/spec.h) such as `cnn` or `mlp:hidden=512x512`. It knows nothing
- * of ranks, losses or training.
+ * A model is chosen by a spec (lamina/spec.h) such as `cnn` or `mlp:hidden=512x512`. It knows
+ * nothing of ranks, losses or training.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

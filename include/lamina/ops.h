@@ -45,7 +45,8 @@ const lmn_tensor *lmn_matmul(lmn_graph *graph, const lmn_tensor *a, const lmn_te
                              bool transpose_a, bool transpose_b);
 
 /* Reductions over the axes whose bit is set in `axes` (bit 0 is the outermost). Reduced axes stay
- * with extent 1 when `keep`, else they go. lmn_reduce_max passes its gradient to the first maximum. */
+ * with extent 1 when `keep`, else they go. lmn_reduce_max passes its gradient to the first maximum.
+ */
 #define LMN_ALL_AXES 0xFFFFFFFFu
 const lmn_tensor *lmn_reduce_sum(lmn_graph *graph, const lmn_tensor *x, unsigned axes, bool keep);
 const lmn_tensor *lmn_reduce_mean(lmn_graph *graph, const lmn_tensor *x, unsigned axes, bool keep);
@@ -114,9 +115,8 @@ const lmn_tensor *lmn_hits(lmn_graph *graph, const lmn_tensor *logits, const lmn
 /**
  * x with each element zeroed with probability `rate` and the others divided by 1 - rate while
  * training, unchanged otherwise (lmn_run in lamina/plan.h says which). The mask is a function of
- * seed, step, this op and the row's place in the global batch (axis 0), so it does not depend on the
- * number of ranks. 0 <= rate < 1.
- * Method: N. Srivastava et al., JMLR 15 (2014) 1929-1958.
+ * seed, step, this op and the row's place in the global batch (axis 0), so it does not depend on
+ * the number of ranks. 0 <= rate < 1. Method: N. Srivastava et al., JMLR 15 (2014) 1929-1958.
  */
 const lmn_tensor *lmn_dropout(lmn_graph *graph, const lmn_tensor *x, float rate);
 

@@ -10,13 +10,13 @@
 #ifndef LAMINA_PARAMETERS_H
 #define LAMINA_PARAMETERS_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "lamina/checkpoint.h"
 #include "lamina/graph.h"
 #include "lamina/plan.h"
 #include "lamina/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {

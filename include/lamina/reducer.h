@@ -3,8 +3,8 @@
  *
  * Layers are registered in the order in which their gradients become ready and are grouped into
  * buckets. When the last gradient of a bucket is handed over, error feedback forms the vectors, the
- * compressor turns them into messages and the bucket's collectives start; lmn_reducer_progress moves
- * them on while the backward pass goes on computing. lmn_reducer_finish waits for the rest.
+ * compressor turns them into messages and the bucket's collectives start; lmn_reducer_progress
+ * moves them on while the backward pass goes on computing. lmn_reducer_finish waits for the rest.
  *
  * A step is a transaction. Small layers, which always travel dense, share one last exchange with a
  * verdict: when any rank met NaN or infinity, no rank changes any state, and the step is skipped
@@ -17,23 +17,23 @@
  * travels dense whatever its level.
  *
  *     lmn_reducer_begin(reducer, step, err);
- *     for each layer, as its gradient becomes ready: lmn_reducer_ready(reducer, layer, gradient, err);
- *     lmn_reducer_finish(reducer, &report, err);
- *     if (report.applied) use lmn_reducer_estimate(reducer, layer) of every layer;
+ *     for each layer, as its gradient becomes ready: lmn_reducer_ready(reducer, layer, gradient,
+ * err); lmn_reducer_finish(reducer, &report, err); if (report.applied) use
+ * lmn_reducer_estimate(reducer, layer) of every layer;
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef LAMINA_REDUCER_H
 #define LAMINA_REDUCER_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "lamina/allocator.h"
 #include "lamina/checkpoint.h"
 #include "lamina/status.h"
 #include "lamina/world.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -51,13 +51,13 @@ typedef struct lmn_reducer_layer {
 #define LMN_REDUCER_SCALARS_MAX 8
 
 typedef struct lmn_reducer_options {
-    const char *compress;  /* compressor spec, "dense" */
-    const char *feedback;  /* feedback spec, "none" */
-    const char *allocate;  /* allocator spec, "uniform" */
-    size_t bucket_bytes;   /* gradients of one exchange, dense bytes; 4 MiB */
-    size_t dense_below;    /* layers with fewer elements always travel dense; 1024 */
-    size_t n_scalars;      /* extra numbers summed over ranks with every step; 0 */
-    uint64_t seed;         /* of the run, for compressors that draw random numbers; 1 */
+    const char *compress; /* compressor spec, "dense" */
+    const char *feedback; /* feedback spec, "none" */
+    const char *allocate; /* allocator spec, "uniform" */
+    size_t bucket_bytes;  /* gradients of one exchange, dense bytes; 4 MiB */
+    size_t dense_below;   /* layers with fewer elements always travel dense; 1024 */
+    size_t n_scalars;     /* extra numbers summed over ranks with every step; 0 */
+    uint64_t seed;        /* of the run, for compressors that draw random numbers; 1 */
 } lmn_reducer_options;
 
 lmn_reducer_options lmn_reducer_options_default(void);
@@ -115,15 +115,15 @@ lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err) LMN_NODISC
 
 /** What a step did. Numbers of bytes are payload handed to MPI by this rank for other ranks. */
 typedef struct lmn_step_report {
-    bool applied;          /* false: skipped everywhere, estimates are undefined */
-    char reason[256];      /* why it was skipped: rank, layer and step; "" when applied */
+    bool applied;     /* false: skipped everywhere, estimates are undefined */
+    char reason[256]; /* why it was skipped: rank, layer and step; "" when applied */
     float scalars[LMN_REDUCER_SCALARS_MAX]; /* sums over ranks */
     uint64_t bytes_sent;
-    uint64_t bytes_dense;  /* what this rank would have sent for dense f32 gradients */
-    double seconds_encode; /* forming and compressing */
-    double seconds_wait;   /* in finish, until the last message was there */
-    double seconds_decode; /* combining messages and committing states */
-    bool adjusted;         /* levels were decided anew after this step */
+    uint64_t bytes_dense;             /* what this rank would have sent for dense f32 gradients */
+    double seconds_encode;            /* forming and compressing */
+    double seconds_wait;              /* in finish, until the last message was there */
+    double seconds_decode;            /* combining messages and committing states */
+    bool adjusted;                    /* levels were decided anew after this step */
     lmn_allocation_report allocation; /* when adjusted */
 } lmn_step_report;
 
@@ -154,9 +154,9 @@ lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state,
                                  lmn_error *err) LMN_NODISCARD;
 
 /**
- * To be called after lmn_checkpoint_read loaded that list: take over what was loaded, and refuse what
- * cannot be, such as a level that does not exist.
- * Collective. Errors, the same on all ranks: LMN_ERR_FORMAT.
+ * To be called after lmn_checkpoint_read loaded that list: take over what was loaded, and refuse
+ * what cannot be, such as a level that does not exist. Collective. Errors, the same on all ranks:
+ * LMN_ERR_FORMAT.
  */
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
 

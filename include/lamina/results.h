@@ -2,20 +2,20 @@
  * Results: what happened in a run, in run.h5.
  *
  * One rank writes. A results file has attributes in groups (configuration, machine, summary) and
- * tables, one HDF5 dataset per column, with units. Rows are collected in memory and lmn_results_flush
- * brings the file up to date: it writes beside and renames, so the file under its name can be read at
- * any moment and survives a kill. File format: docs/formats.md.
+ * tables, one HDF5 dataset per column, with units. Rows are collected in memory and
+ * lmn_results_flush brings the file up to date: it writes beside and renames, so the file under its
+ * name can be read at any moment and survives a kill. File format: docs/formats.md.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef LAMINA_RESULTS_H
 #define LAMINA_RESULTS_H
 
+#include "lamina/status.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "lamina/status.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -67,13 +67,13 @@ typedef struct lmn_table lmn_table;
  * table_out  owned by the results
  * Errors: LMN_ERR_MEMORY, LMN_ERR_FORMAT (the resumed file has other columns).
  */
-lmn_status lmn_results_add_table(lmn_results *results, const char *group,
-                                 const lmn_column *columns, size_t n_columns, size_t capacity,
-                                 lmn_table **table_out, lmn_error *err) LMN_NODISCARD;
+lmn_status lmn_results_add_table(lmn_results *results, const char *group, const lmn_column *columns,
+                                 size_t n_columns, size_t capacity, lmn_table **table_out,
+                                 lmn_error *err) LMN_NODISCARD;
 
 /** A list of texts as a dataset ("/layers/name"); written at the next flush. Copied. */
-lmn_status lmn_results_set_texts(lmn_results *results, const char *path,
-                                 const char *const *texts, size_t n, lmn_error *err) LMN_NODISCARD;
+lmn_status lmn_results_set_texts(lmn_results *results, const char *path, const char *const *texts,
+                                 size_t n, lmn_error *err) LMN_NODISCARD;
 
 /** A list of whole numbers with a unit as a dataset ("/layers/parameters"). Copied. */
 lmn_status lmn_results_set_u64s(lmn_results *results, const char *path, const char *unit,

@@ -8,10 +8,10 @@
 #ifndef LAMINA_SCHEDULE_H
 #define LAMINA_SCHEDULE_H
 
-#include <stdint.h>
-
 #include "lamina/spec.h"
 #include "lamina/status.h"
+
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,21 +1,21 @@
 /*
  * Tasks: what is trained, as the trainer and the evaluator see it.
  *
- * A task adds a model and its loss to a graph. The trainer adds gradients, binds memory and runs it.
- * Rows of a batch carry weights, so that slices of unequal size and rows without a sample count as
- * they should: the loss is the sum over rows of weight times loss.
+ * A task adds a model and its loss to a graph. The trainer adds gradients, binds memory and runs
+ * it. Rows of a batch carry weights, so that slices of unequal size and rows without a sample count
+ * as they should: the loss is the sum over rows of weight times loss.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef LAMINA_TASK_H
 #define LAMINA_TASK_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "lamina/dataset.h"
 #include "lamina/graph.h"
 #include "lamina/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -9,15 +9,15 @@
 #ifndef LAMINA_TRAINER_H
 #define LAMINA_TRAINER_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "lamina/dataset.h"
 #include "lamina/evaluator.h"
 #include "lamina/reducer.h"
 #include "lamina/task.h"
 #include "lamina/world.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,10 +27,10 @@ typedef struct lmn_trainer lmn_trainer;
 
 /** State of a run after a step, for progress lines. Rank 0 only. */
 typedef struct lmn_training_progress {
-    uint64_t step;        /* steps made so far */
+    uint64_t step; /* steps made so far */
     uint64_t total_steps;
-    double epoch;         /* passes over the training split so far */
-    double loss;          /* mean of the last step's global batch */
+    double epoch; /* passes over the training split so far */
+    double loss;  /* mean of the last step's global batch */
     double lr;
     double seconds;       /* since training began in this process */
     double samples_per_s; /* over the last steps */
@@ -41,23 +41,23 @@ typedef struct lmn_training_progress {
 
 typedef struct lmn_trainer_options {
     lmn_reducer_options reducer;
-    const char *optimizer; /* "sgd:momentum=0.9" */
-    const char *schedule;  /* "cosine" */
-    double lr;             /* 0.05 */
-    double epochs;         /* passes over the training split; used when steps is 0 */
-    uint64_t steps;        /* training steps in all; 0: from epochs */
-    size_t global_batch;   /* samples of a step over all ranks; 128 */
-    uint64_t seed;         /* 1 */
-    uint64_t evaluate_every;         /* steps; 0: after every epoch; always at the end */
-    const char *results_path;        /* run.h5; NULL: none */
+    const char *optimizer;            /* "sgd:momentum=0.9" */
+    const char *schedule;             /* "cosine" */
+    double lr;                        /* 0.05 */
+    double epochs;                    /* passes over the training split; used when steps is 0 */
+    uint64_t steps;                   /* training steps in all; 0: from epochs */
+    size_t global_batch;              /* samples of a step over all ranks; 128 */
+    uint64_t seed;                    /* 1 */
+    uint64_t evaluate_every;          /* steps; 0: after every epoch; always at the end */
+    const char *results_path;         /* run.h5; NULL: none */
     const char *checkpoint_directory; /* NULL: no checkpoints */
-    uint64_t checkpoint_every;       /* steps; 0: not by steps */
-    double checkpoint_seconds;       /* by the clock of rank 0; 0: not by time */
-    size_t checkpoint_keep;          /* 3; 0: all */
-    bool resume;                     /* go on from the newest complete checkpoint, if there is one;
-                                        without it a directory with checkpoints is refused */
-    uint64_t verify_every;           /* steps between comparisons of parameters across ranks; 100 */
-    uint64_t skip_limit;             /* skipped steps in a row that end the run; 50 */
+    uint64_t checkpoint_every;        /* steps; 0: not by steps */
+    double checkpoint_seconds;        /* by the clock of rank 0; 0: not by time */
+    size_t checkpoint_keep;           /* 3; 0: all */
+    bool resume;                      /* go on from the newest complete checkpoint, if there is one;
+                                         without it a directory with checkpoints is refused */
+    uint64_t verify_every; /* steps between comparisons of parameters across ranks; 100 */
+    uint64_t skip_limit;   /* skipped steps in a row that end the run; 50 */
     /* Asked on every rank after every step: true on any rank ends the run on all of them after the
      * same step, with a checkpoint. May be NULL. */
     bool (*should_stop)(void *user);
@@ -70,18 +70,18 @@ lmn_trainer_options lmn_trainer_options_default(void);
 
 /** How a run ended. */
 typedef struct lmn_training_summary {
-    bool stopped;          /* by should_stop, after a checkpoint where a directory is set */
-    uint64_t steps;        /* made in all, resumed ones included */
-    uint64_t skipped;      /* of these, skipped */
+    bool stopped;     /* by should_stop, after a checkpoint where a directory is set */
+    uint64_t steps;   /* made in all, resumed ones included */
+    uint64_t skipped; /* of these, skipped */
     double epochs;
-    double loss;           /* of the last step */
-    lmn_evaluation test;   /* samples 0 when the dataset has no test split */
-    double seconds;        /* training, without evaluation and checkpoints, resumed ones included */
-    double total_seconds;  /* everything */
-    uint64_t bytes_sent;   /* by all ranks */
-    uint64_t bytes_dense;  /* what all ranks would have sent dense */
+    double loss;          /* of the last step */
+    lmn_evaluation test;  /* samples 0 when the dataset has no test split */
+    double seconds;       /* training, without evaluation and checkpoints, resumed ones included */
+    double total_seconds; /* everything */
+    uint64_t bytes_sent;  /* by all ranks */
+    uint64_t bytes_dense; /* what all ranks would have sent dense */
     uint64_t param_hash;
-    uint64_t parameters;   /* elements */
+    uint64_t parameters; /* elements */
 } lmn_training_summary;
 
 /**

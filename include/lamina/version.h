@@ -14,7 +14,8 @@ extern "C" {
 #define LMN_VERSION_MINOR 1
 #define LMN_VERSION_PATCH 0
 
-/** "0.1.0": of the library that runs, which a shared library may answer otherwise than the macros. */
+/** "0.1.0": of the library that runs, which a shared library may answer otherwise than the macros.
+ */
 const char *lmn_version(void);
 
 /** What the library was built with, one line: compiler, MPI, HDF5, BLAS. */

@@ -1,0 +1,40 @@
+# Everything that Lamina needs, found or refused with the name of the Debian package that has it.
+#
+# SPDX-License-Identifier: Apache-2.0
+
+# lamina_require(name debian-packages): stop when find_package(name) has found nothing.
+function(lamina_require name debian_packages)
+    if(NOT ${name}_FOUND)
+        message(FATAL_ERROR "Lamina needs ${name}, which was not found. "
+                            "On Debian or Ubuntu: apt-get install ${debian_packages}")
+    endif()
+endfunction()
+
+# lamina_require_module(PREFIX debian-packages pkg-config-module): target PkgConfig::PREFIX.
+function(lamina_require_module prefix debian_packages module)
+    pkg_check_modules(${prefix} QUIET IMPORTED_TARGET GLOBAL ${module})
+    if(NOT ${prefix}_FOUND)
+        message(FATAL_ERROR "Lamina needs ${module}, which pkg-config does not find. "
+                            "On Debian or Ubuntu: apt-get install ${debian_packages}")
+    endif()
+endfunction()
+
+find_package(PkgConfig QUIET)
+lamina_require(PkgConfig pkg-config)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads QUIET)
+lamina_require(Threads build-essential)
+set(MPI_DETERMINE_LIBRARY_VERSION ON)
+find_package(MPI QUIET COMPONENTS C)
+lamina_require(MPI "libopenmpi-dev openmpi-bin")
+find_package(ZLIB QUIET)
+lamina_require(ZLIB zlib1g-dev)
+find_package(ParallelHDF5 QUIET)
+lamina_require(ParallelHDF5 libhdf5-openmpi-dev)
+lamina_require_module(LAMINA_HWLOC libhwloc-dev hwloc)
+lamina_require_module(LAMINA_XXHASH libxxhash-dev libxxhash)
+lamina_require_module(LAMINA_OPENBLAS libopenblas-dev openblas)
+lamina_require_module(LAMINA_JANSSON libjansson-dev jansson)
+if(LAMINA_BUILD_TESTS)
+    lamina_require_module(LAMINA_CMOCKA libcmocka-dev cmocka)
+endif()

@@ -1,0 +1,62 @@
+# How the project's own targets are compiled, and how a room is declared.
+#
+# SPDX-License-Identifier: Apache-2.0
+
+# Contraction is off so that every compiler and instruction set rounds alike; fast-math is banned.
+add_library(lamina_flags INTERFACE)
+target_compile_features(lamina_flags INTERFACE c_std_17)
+target_compile_definitions(lamina_flags INTERFACE _POSIX_C_SOURCE=200809L)
+target_compile_options(
+    lamina_flags
+    INTERFACE -ffp-contract=off
+              -fopenmp-simd
+              -Wall
+              -Wextra
+              -Wpedantic
+              -Wshadow
+              -Wconversion
+              -Wstrict-prototypes
+              -Wmissing-prototypes
+              -Wvla
+              -Wundef
+              -Wdouble-promotion
+              -Wcast-qual
+              -Wformat=2
+              $<$<BOOL:${LAMINA_WARNINGS_AS_ERRORS}>:-Werror>
+              # clang reports loops that it could not vectorise; that is advice, not a defect.
+              $<$<C_COMPILER_ID:Clang>:-Wno-pass-failed>)
+if(LAMINA_SANITIZE)
+    list(JOIN LAMINA_SANITIZE "," lamina_sanitizers)
+    set(lamina_sanitize_flags -fsanitize=${lamina_sanitizers} -fno-sanitize-recover=all
+                              -fno-omit-frame-pointer)
+    target_compile_options(lamina_flags INTERFACE ${lamina_sanitize_flags})
+    target_link_options(lamina_flags INTERFACE ${lamina_sanitize_flags})
+endif()
+
+# lamina_configure_target(target): the flags above, C17 without extensions, the public headers.
+function(lamina_configure_target target)
+    set_target_properties(${target} PROPERTIES C_EXTENSIONS OFF)
+    target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:lamina_flags>)
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include)
+endfunction()
+
+# lamina_add_room(room [FOLDERS folder...] [LINK library...])
+#
+# Object library lamina_<room> from every C file of the calling folder and of FOLDERS below it, able
+# to include what LINK gives. A room without sources is an empty interface.
+function(lamina_add_room room)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "FOLDERS;LINK")
+    list(TRANSFORM arg_FOLDERS APPEND "/*.c" OUTPUT_VARIABLE patterns)
+    list(TRANSFORM patterns PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/")
+    file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.c" ${patterns})
+    if(NOT sources)
+        add_library(lamina_${room} INTERFACE)
+        return()
+    endif()
+    add_library(lamina_${room} OBJECT ${sources})
+    lamina_configure_target(lamina_${room})
+    set_target_properties(lamina_${room} PROPERTIES POSITION_INDEPENDENT_CODE ${BUILD_SHARED_LIBS})
+    target_include_directories(lamina_${room} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+    target_link_libraries(lamina_${room} PRIVATE ${arg_LINK})
+    set_property(GLOBAL APPEND PROPERTY LAMINA_ROOM_OBJECTS $<TARGET_OBJECTS:lamina_${room}>)
+endfunction()

@@ -1,0 +1,98 @@
+#!/bin/sh
+# From a fresh clone to a comparison: sh scripts/quickstart.sh [DIR]
+#
+# Installs what is missing, builds the release preset, imports Fashion-MNIST, trains the same network
+# twice on two ranks, with compressed and with dense gradients, and prints both runs side by side.
+# Everything is written to DIR, build/quickstart if none is given. Running it again replaces that.
+#
+# SPDX-License-Identifier: Apache-2.0
+set -eu
+
+RANKS=${RANKS:-2}
+EPOCHS=${EPOCHS:-3}
+BATCH=${BATCH:-128}
+LR=${LR:-0.05}
+MODEL=${MODEL:-cnn}
+OPTIMIZER=${OPTIMIZER:-sgd:momentum=0.9}
+COMPRESS=${COMPRESS:-topk:density=0.01}
+FEEDBACK=${FEEDBACK:-econtrol}
+ALLOCATE=${ALLOCATE:-lgreco}
+FASHION_MNIST=${FASHION_MNIST:-/usr/share/datasets/fashion-mnist}
+
+out=${1:-}
+case $out in
+'' | /*) ;;
+*) out=$(pwd)/$out ;;
+esac
+cd "$(dirname "$0")/.."
+out=${out:-$(pwd)/build/quickstart}
+lamina=$(pwd)/build/release/bin/lamina
+
+start=$(date +%s)
+say() {
+    printf '\n== %s (%s s)\n' "$*" "$(($(date +%s) - start))"
+}
+
+say "packages"
+sh scripts/dependencies.sh build
+
+say "build"
+mkdir -p "$out"
+cmake --preset release -DLAMINA_BUILD_TESTS=OFF -DLAMINA_WARNINGS_AS_ERRORS=OFF >"$out/build.log" 2>&1 &&
+    cmake --build --preset release --target lamina_program -j "$(nproc)" >>"$out/build.log" 2>&1 || {
+    tail -n 40 "$out/build.log" >&2
+    echo "quickstart: the build failed; all of its output is in $out/build.log" >&2
+    exit 1
+}
+"$lamina" --version
+
+# Open MPI wants to be told that root may run it and that ranks may share cores; and containers
+# refuse the kernel's copying between processes, which it would use by default.
+mpirun="mpirun -np $RANKS"
+if mpirun --version 2>/dev/null | grep -q -e 'Open MPI' -e OpenRTE; then
+    mpirun="$mpirun --bind-to none"
+    [ "$(id -u)" -ne 0 ] || mpirun="$mpirun --allow-run-as-root"
+    [ "$(nproc)" -ge "$RANKS" ] || mpirun="$mpirun --oversubscribe"
+    export OMPI_MCA_btl_vader_single_copy_mechanism=none
+fi
+export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+
+say "import"
+"$lamina" data import idx \
+    --train-images "$FASHION_MNIST/train-images-idx3-ubyte.gz" \
+    --train-labels "$FASHION_MNIST/train-labels-idx1-ubyte.gz" \
+    --test-images "$FASHION_MNIST/t10k-images-idx3-ubyte.gz" \
+    --test-labels "$FASHION_MNIST/t10k-labels-idx1-ubyte.gz" \
+    --classes "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot" \
+    --title "Fashion-MNIST" --out "$out/fashion.h5"
+
+# train NAME OPTION...: one run with everything in common that is to be compared.
+train() {
+    name=$1
+    shift
+    rm -f "$out/$name.h5" "$out/$name"/checkpoint-*.h5
+    # shellcheck disable=SC2086 # mpirun and its options are separate words
+    $mpirun "$lamina" train vision --data "$out/fashion.h5" --model "$MODEL" --epochs "$EPOCHS" \
+        --batch "$BATCH" --optimizer "$OPTIMIZER" --lr "$LR" --threads 1 --out "$out/$name.h5" \
+        --checkpoint-dir "$out/$name" --keep 1 "$@"
+}
+
+say "train on $RANKS ranks, compressed gradients"
+train compressed --compress "$COMPRESS" --feedback "$FEEDBACK" --allocate "$ALLOCATE"
+
+say "train on $RANKS ranks, dense gradients"
+train dense --compress dense --feedback none --allocate uniform
+
+say "result"
+"$lamina" inspect "$out/compressed.h5" "$out/dense.h5"
+cat <<END
+
+Dataset, results and last checkpoints are in $out
+(fashion.h5, compressed.h5, dense.h5, compressed/, dense/). To go on:
+
+  $lamina inspect $out/compressed.h5
+  $lamina eval --data $out/fashion.h5 --checkpoint $out/compressed
+  $lamina train vision --help
+
+The guide is docs/guide.md.
+END

@@ -1,0 +1,106 @@
+#!/bin/sh
+# Every check of the project, as the CI runs it: sh scripts/test.sh
+#
+# A developer may run some stages only: LAMINA_TEST_STAGES="format release" sh scripts/test.sh
+#   dependencies  install what is missing
+#   format        clang-format 14 changes nothing
+#   release       gcc, warnings as errors, every test (ranks 1 to 4, rooms, headers, install)
+#   ubsan         clang, shared library, UndefinedBehaviorSanitizer, unit tests
+#   asan          gcc, AddressSanitizer and UBSan, unit tests and MPI tests on 2 and 3 ranks
+#   tidy          clang-tidy 14 on every C file
+#   cppcheck      cppcheck on the library and the program
+#
+# SPDX-License-Identifier: Apache-2.0
+set -eu
+cd "$(dirname "$0")/.."
+
+jobs=$(nproc)
+stages=${LAMINA_TEST_STAGES:-"dependencies format release ubsan asan tidy cppcheck"}
+
+# tool_14 NAME: the command of LLVM 14's tool, since other versions format and warn otherwise.
+tool_14() {
+    for tool in "$1-14" "$1"; do
+        if command -v "$tool" >/dev/null 2>&1 && "$tool" --version | grep -q 'version 14\.'; then
+            echo "$tool"
+            return
+        fi
+    done
+    echo "$1 14 is not installed; the project's settings are checked with that version" >&2
+    return 1
+}
+
+c_files() {
+    find "$@" -name '*.c' -o -name '*.h' 2>/dev/null | sort
+}
+
+build() {
+    cmake --preset "$1" >"build/configure-$1.log" 2>&1 || {
+        cat "build/configure-$1.log"
+        return 1
+    }
+    cmake --build --preset "$1" -j "$jobs"
+}
+
+# run_tests PRESET ctest-argument...: its summary is shown again at the end.
+run_tests() {
+    preset=$1
+    shift
+    ctest --preset "$preset" -j "$jobs" --output-log "build/ctest-$preset.log" "$@"
+}
+
+stage_dependencies() {
+    sh scripts/dependencies.sh build test
+}
+
+stage_format() {
+    format=$(tool_14 clang-format)
+    c_files include src apps tests bench | xargs "$format" --dry-run -Werror
+}
+
+stage_release() {
+    build release
+    run_tests release
+}
+
+stage_ubsan() {
+    build ubsan
+    run_tests ubsan -L unit
+}
+
+stage_asan() {
+    build asan
+    run_tests asan -L 'unit|mpi' -E 'np(1|4)$'
+}
+
+# One process a file: version 14 reports va_list wrongly from the second file on.
+stage_tidy() {
+    tidy=$(tool_14 clang-tidy)
+    cmake --preset release >/dev/null
+    find src apps tests/unit tests/mpi tests/support -name '*.c' | sort |
+        xargs -P "$jobs" -n 1 "$tidy" --quiet -p build/release >build/tidy.log 2>&1 || {
+        grep -v 'warnings* generated\.$' build/tidy.log
+        return 1
+    }
+}
+
+stage_cppcheck() {
+    cppcheck -q -j "$jobs" --std=c11 --enable=warning,performance,portability --inline-suppr \
+        --suppress=missingIncludeSystem --error-exitcode=1 -D_POSIX_C_SOURCE=200809L -I include \
+        src apps
+}
+
+mkdir -p build
+rm -f build/ctest-*.log
+for stage in $stages; do
+    echo "== $stage"
+    start=$(date +%s)
+    "stage_$stage"
+    echo "== $stage: $(($(date +%s) - start)) s"
+done
+
+for log in build/ctest-*.log; do
+    [ -e "$log" ] || continue
+    echo "== tests: $(basename "$log" .log)"
+    sed -n '/tests passed/,$p' "$log"
+done
+echo "== all stages passed: $stages"
