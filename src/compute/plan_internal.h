@@ -1,0 +1,91 @@
+/*
+ * What the files of the planner share: the plan itself.
+ *
+ * plan_schedule.c decides what runs and in which order, plan_memory.c where each value lives,
+ * plan.c puts both together and binds the caller's memory, execute.c runs. Everything per tensor is
+ * indexed by the tensor's index in its graph. A view has no memory: it stands for its `root`, the
+ * first tensor behind it that is not a view, and only roots have a place.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_PLAN_INTERNAL_H
+#define LAMINA_PLAN_INTERNAL_H
+
+#include "compute_internal.h"
+
+/** Where the memory of a root comes from. */
+typedef enum lmn__place {
+    LMN__PLACE_NONE = 0,     /* not needed, or a view */
+    LMN__PLACE_BOUND = 1,    /* inputs and parameters: the caller's memory */
+    LMN__PLACE_CONSTANT = 2, /* the plan's constants, filled once */
+    LMN__PLACE_KEPT = 3,     /* outputs: never shared or overwritten; the caller may bind them */
+    LMN__PLACE_ARENA = 4     /* shared by lifetime */
+} lmn__place;
+
+/** A piece of the arena: one value, or several that overwrite each other in place. */
+typedef struct lmn__block {
+    size_t bytes;  /* a multiple of LMN_ALIGNMENT */
+    size_t first;  /* position in the order at which it is first written */
+    size_t last;   /* position at which it is last read */
+    size_t offset; /* bytes from the start of the arena */
+} lmn__block;
+
+/** An output and what a run does about it. */
+typedef struct lmn__plan_output {
+    const lmn_tensor *tensor;
+    size_t ready;  /* nodes that have run when it is written and read for the last time; 0 for
+                      inputs and constants */
+    void *copy_to; /* where the caller wants a value that lives elsewhere (a view); else NULL */
+} lmn__plan_output;
+
+struct lmn_plan {
+    const lmn_graph *graph; /* borrowed */
+    size_t n_tensors;       /* of the graph, when the plan was made */
+
+    lmn__plan_output *outputs; /* [n_outputs] owned */
+    size_t n_outputs;
+    size_t *output_order; /* [n_outputs] owned; indices into outputs, as they become final */
+
+    /* The schedule. */
+    bool *needed;             /* [n_tensors] owned; whether an output depends on it */
+    size_t *root;             /* [n_tensors] owned; the tensor whose memory it is */
+    const lmn_tensor **order; /* [n_nodes] owned (room for n_tensors); the nodes that run */
+    size_t n_nodes;
+    size_t *last_use; /* [n_tensors] owned; of a root that runs: position at which it, or a view of
+                         it, is written or read for the last time */
+
+    /* Memory. */
+    lmn__place *places; /* [n_tensors] owned */
+    lmn__block *blocks; /* [n_blocks] owned (room for n_tensors) */
+    size_t n_blocks;
+    size_t *block_of; /* [n_tensors] owned; index into blocks for LMN__PLACE_ARENA */
+    void **memory;    /* [n_tensors] owned; of each root, NULL while unbound */
+    void *arena;      /* owned; arena_bytes */
+    void *constants;  /* owned; constant_bytes */
+    void *kept;       /* owned by malloc; kept_bytes */
+    void *workspace;  /* owned; workspace_bytes; used by one node at a time */
+    size_t arena_bytes;
+    size_t constant_bytes;
+    size_t kept_bytes;
+    size_t workspace_bytes;
+
+    lmn_plan_stats stats;
+};
+
+/**
+ * Fill needed, root, order, n_nodes, last_use, the outputs' `ready` and output_order.
+ * Errors: LMN_ERR_MEMORY.
+ */
+lmn_status lmn__plan_schedule(lmn_plan *plan, lmn_error *err) LMN_NODISCARD;
+
+/** After the schedule: fill places, blocks, block_of, all sizes and the other stats. */
+lmn_status lmn__plan_place(lmn_plan *plan, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Give every block an offset so that blocks that are alive at the same position do not overlap.
+ * Returns the bytes that all of them need together. Errors: LMN_ERR_MEMORY.
+ */
+lmn_status lmn__plan_pack(lmn__block *blocks, size_t n_blocks, size_t *bytes_out,
+                          lmn_error *err) LMN_NODISCARD;
+
+#endif
