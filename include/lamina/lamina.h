@@ -19,6 +19,7 @@
 #include "lamina/import.h"
 #include "lamina/inspect.h"
 #include "lamina/log.h"
+#include "lamina/loss.h"
 #include "lamina/memory.h"
 #include "lamina/model.h"
 #include "lamina/ops.h"

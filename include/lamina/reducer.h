@@ -57,7 +57,6 @@ typedef struct lmn_reducer_options {
     size_t bucket_bytes;  /* gradients of one exchange, dense bytes; 4 MiB */
     size_t dense_below;   /* layers with fewer elements always travel dense; 1024 */
     size_t n_scalars;     /* extra numbers summed over ranks with every step; 0 */
-    uint64_t seed;        /* of the run, for compressors that draw random numbers; 1 */
 } lmn_reducer_options;
 
 lmn_reducer_options lmn_reducer_options_default(void);

@@ -1,0 +1,191 @@
+/*
+ * What the ranks of a world settle together: one outcome, equal values, sums of a few numbers.
+ *
+ * These calls block and are meant for the edges of a step and for set-up. A sum of f64 climbs a
+ * binomial tree whose every vertex adds its children's parts in the order of their ranks and hands
+ * the result to its parent; rank 0 broadcasts. So the order of additions depends on the number of
+ * ranks only, and one rank produces all bits. Integers need no such care.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "comm_internal.h"
+#include "mpi_error_internal.h"
+#include "pattern_internal.h"
+
+#include <inttypes.h>
+#include <limits.h>
+
+/* This rank's failure as a message, also when the caller kept no err. */
+static lmn_error describe_failure(lmn_status status, const lmn_error *err)
+{
+    if (err != NULL && err->status == status) {
+        return *err;
+    }
+    lmn_error failure = lmn_error_none();
+    if (status != LMN_OK) {
+        (void)lmn_error_set(&failure, status, "%s", lmn_status_text(status));
+    }
+    return failure;
+}
+
+lmn_status lmn__agree_on(MPI_Comm comm, lmn_status status, lmn_error *err)
+{
+    int rank = 0;
+    lmn_status call = lmn__mpi_check(MPI_Comm_rank(comm, &rank), err, "ask for the rank");
+    if (call != LMN_OK) {
+        return call;
+    }
+    const int failing = status == LMN_OK ? INT_MAX : rank;
+    int lowest = INT_MAX;
+    call = lmn__mpi_check(MPI_Allreduce(&failing, &lowest, 1, MPI_INT, MPI_MIN, comm), err,
+                          "agree on an outcome");
+    if (call != LMN_OK || lowest == INT_MAX) {
+        return call;
+    }
+    lmn_error failure = describe_failure(status, err);
+    call = lmn__mpi_check(MPI_Bcast(&failure, (int)sizeof failure, MPI_BYTE, lowest, comm), err,
+                          "receive the error of rank %d", lowest);
+    if (call != LMN_OK) {
+        return call;
+    }
+    /* An error that was agreed on before already names the rank where it arose. */
+    if (failure.rank < 0) {
+        failure.rank = lowest;
+    }
+    if (err != NULL) {
+        *err = failure;
+    }
+    return failure.status;
+}
+
+lmn_status lmn_agree(lmn_world *world, lmn_status status, lmn_error *err)
+{
+    return lmn__agree_on(world->comm, status, err);
+}
+
+/* Some rank differs from rank 0: let the lowest such rank say so. */
+static lmn_status report_difference(lmn_world *world, const char *what, uint64_t value,
+                                    lmn_error *err)
+{
+    uint64_t first = value;
+    lmn_status status = lmn_world_broadcast(world, &first, sizeof first, 0, err);
+    if (status == LMN_OK && value != first) {
+        status =
+            lmn_error_set(err, LMN_ERR_DIVERGED,
+                          "ranks hold different values of %s: %" PRIu64 " on rank 0 and %" PRIu64
+                          " on rank %d; all ranks must be started and led alike",
+                          what, first, value, world->rank);
+    }
+    return lmn_agree(world, status, err);
+}
+
+lmn_status lmn_world_check_same(lmn_world *world, const char *what, uint64_t value, lmn_error *err)
+{
+    /* The complement turns the maximum into a minimum, so one reduction finds both. */
+    uint64_t extremes[] = {value, ~value};
+    const lmn_status status = lmn_world_max_u64(world, extremes, 2, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    if (extremes[0] == ~extremes[1]) {
+        return LMN_OK;
+    }
+    return report_difference(world, what, value, err);
+}
+
+lmn_status lmn_world_broadcast(lmn_world *world, void *data, size_t bytes, int root, lmn_error *err)
+{
+    unsigned char *next = data;
+    size_t done = 0;
+    do { /* once for no bytes, too: MPI checks root */
+        const size_t part = lmn__part(world, bytes - done);
+        const lmn_status status =
+            lmn__mpi_check(MPI_Bcast(next, lmn__to_int(part), MPI_BYTE, root, world->comm), err,
+                           "broadcast %zu bytes from rank %d of %d", part, root, world->size);
+        if (status != LMN_OK) {
+            return status;
+        }
+        done += part;
+        if (part > 0) {
+            next += part;
+        }
+    } while (done < bytes);
+    return LMN_OK;
+}
+
+/* values += the part of `child`'s subtree; values [count], count <= LMN__SUM_COUNT */
+static lmn_status add_child(lmn_world *world, double *values, size_t count, int child,
+                            lmn_error *err)
+{
+    const lmn_status status =
+        lmn__mpi_check(MPI_Recv(world->term, lmn__to_int(count), MPI_DOUBLE, child, LMN__TAG_WORLD,
+                                world->comm, MPI_STATUS_IGNORE),
+                       err, "receive a part of a sum from rank %d", child);
+    for (size_t i = 0; i < count && status == LMN_OK; ++i) {
+        values[i] += world->term[i];
+    }
+    return status;
+}
+
+/* Climb the tree; afterwards rank 0 holds the sum. */
+static lmn_status sum_to_root(lmn_world *world, double *values, size_t count, lmn_error *err)
+{
+    for (int i = 0; i < lmn__tree_child_count(world->rank, world->size); ++i) {
+        const lmn_status status =
+            add_child(world, values, count, lmn__tree_child(world->rank, i), err);
+        if (status != LMN_OK) {
+            return status;
+        }
+    }
+    if (world->rank == 0) {
+        return LMN_OK;
+    }
+    const int parent = lmn__tree_parent(world->rank);
+    return lmn__mpi_check(
+        MPI_Send(values, lmn__to_int(count), MPI_DOUBLE, parent, LMN__TAG_WORLD, world->comm), err,
+        "send a part of a sum to rank %d", parent);
+}
+
+lmn_status lmn_world_sum_f64(lmn_world *world, double *values, size_t count, lmn_error *err)
+{
+    for (size_t done = 0; done < count;) {
+        const size_t left = count - done;
+        const size_t part = left < LMN__SUM_COUNT ? left : LMN__SUM_COUNT;
+        lmn_status status = sum_to_root(world, values + done, part, err);
+        if (status == LMN_OK) {
+            status = lmn_world_broadcast(world, values + done, part * sizeof *values, 0, err);
+        }
+        if (status != LMN_OK) {
+            return status;
+        }
+        done += part;
+    }
+    return LMN_OK;
+}
+
+static lmn_status reduce_u64(lmn_world *world, uint64_t *values, size_t count, MPI_Op op,
+                             lmn_error *err)
+{
+    for (size_t done = 0; done < count;) {
+        const size_t part = lmn__part(world, count - done);
+        const lmn_status status =
+            lmn__mpi_check(MPI_Allreduce(MPI_IN_PLACE, values + done, lmn__to_int(part),
+                                         MPI_UINT64_T, op, world->comm),
+                           err, "reduce %zu integers", part);
+        if (status != LMN_OK) {
+            return status;
+        }
+        done += part;
+    }
+    return LMN_OK;
+}
+
+lmn_status lmn_world_sum_u64(lmn_world *world, uint64_t *values, size_t count, lmn_error *err)
+{
+    return reduce_u64(world, values, count, MPI_SUM, err);
+}
+
+lmn_status lmn_world_max_u64(lmn_world *world, uint64_t *values, size_t count, lmn_error *err)
+{
+    return reduce_u64(world, values, count, MPI_MAX, err);
+}

@@ -1,0 +1,77 @@
+/*
+ * The two algorithms of allreduce, each a part that allreduce.c owns and drives.
+ *
+ * A job is what one start asks for; the parts borrow it from the allreduce.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_ALLREDUCE_INTERNAL_H
+#define LAMINA_ALLREDUCE_INTERNAL_H
+
+#include "collective_internal.h"
+#include "pattern_internal.h"
+#include "stream_internal.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** recv = factor * sum over ranks of send; world size >= 2 and count >= 1. */
+typedef struct lmn__job {
+    const float *send; /* [count] borrowed */
+    float *recv;       /* [count] borrowed */
+    size_t count;
+    float factor;
+} lmn__job;
+
+/** Direct reduce-scatter and allgather. */
+typedef struct lmn__direct {
+    lmn_collective *owner; /* borrowed */
+    const lmn__job *job;   /* borrowed; read while running */
+    float *terms;          /* [world size - 1][stride] owned; the others' parts of our slice */
+    size_t stride;         /* f32, at least the largest slice */
+    bool is_reduced;       /* our slice holds the sum */
+    lmn__stream scatter_send;
+    lmn__stream scatter_receive;
+    lmn__stream gather_send;
+    lmn__stream gather_receive;
+} lmn__direct;
+
+/** Memory for up to `capacity` elements. Local. `direct` is zeroed. Errors: LMN_ERR_MEMORY. */
+lmn_status lmn__direct_init(lmn__direct *direct, lmn_collective *owner, const lmn__job *job,
+                            size_t capacity, lmn_error *err) LMN_NODISCARD;
+void lmn__direct_start(lmn__direct *direct);
+lmn_status lmn__direct_progress(lmn__direct *direct, lmn_error *err) LMN_NODISCARD;
+/** For a zeroed or half-built one, too. */
+void lmn__direct_free(lmn__direct *direct);
+uint64_t lmn__direct_bytes(int size, size_t count);
+
+/** What a rank waits for in recursive doubling. */
+typedef enum lmn__doubling_stage {
+    LMN__DOUBLING_BEGIN,  /* nothing yet */
+    LMN__DOUBLING_HANDED, /* folded: own values sent, the sum received */
+    LMN__DOUBLING_FOLD,   /* the partner's values */
+    LMN__DOUBLING_ROUND,  /* the peer's sum and our own on its way */
+    LMN__DOUBLING_RETURN, /* the finished sum on its way to the partner */
+    LMN__DOUBLING_DONE
+} lmn__doubling_stage;
+
+/** Recursive doubling. */
+typedef struct lmn__doubler {
+    lmn_collective *owner; /* borrowed */
+    const lmn__job *job;   /* borrowed; read while running */
+    lmn__doubling plan;
+    lmn__doubling_stage stage;
+    int round;
+    float *term;             /* [capacity] owned; what the peer sent */
+    MPI_Request requests[2]; /* receive, send */
+} lmn__doubler;
+
+lmn_status lmn__doubler_init(lmn__doubler *doubler, lmn_collective *owner, const lmn__job *job,
+                             size_t capacity, lmn_error *err) LMN_NODISCARD;
+void lmn__doubler_start(lmn__doubler *doubler);
+lmn_status lmn__doubler_progress(lmn__doubler *doubler, lmn_error *err) LMN_NODISCARD;
+void lmn__doubler_free(lmn__doubler *doubler);
+uint64_t lmn__doubler_bytes(int size, size_t count);
+
+#endif
