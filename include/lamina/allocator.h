@@ -44,7 +44,10 @@ bool lmn_allocator_observes(const lmn_allocator *allocator, uint64_t step);
 /** True when levels are decided anew after this step. */
 bool lmn_allocator_adjusts(const lmn_allocator *allocator, uint64_t step);
 
-/** Costs of every layer at every level, row-major [n_layers][n_levels]. */
+/**
+ * Costs of every layer at every level, row-major [n_layers][n_levels]. A level of no fewer bytes
+ * than level 0 counts as level 0, without error.
+ */
 typedef struct lmn_cost_table {
     size_t n_layers;
     size_t n_levels;
@@ -66,7 +69,9 @@ typedef struct lmn_allocation_report {
  * Decide the levels.
  * levels  [n_layers] in: current levels; out: new ones; unchanged where nothing can be decided (all
  *         gradients zero)
- * No heap allocation. Errors: LMN_ERR_NONFINITE when the table holds NaN (levels unchanged).
+ * No heap allocation. Errors, with levels unchanged: LMN_ERR_NONFINITE (lgreco: an error that is
+ * NaN, infinite or negative), LMN_ERR_ARGUMENT (a table larger than lmn_allocator_create was told,
+ * or a level that does not exist).
  */
 lmn_status lmn_allocator_decide(lmn_allocator *allocator, const lmn_cost_table *table,
                                 size_t *levels, lmn_allocation_report *report_out,

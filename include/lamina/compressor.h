@@ -83,7 +83,7 @@ typedef struct lmn_encode_job {
 /**
  * Compress a vector and leave what was not sent. A pure function of the job: same bits for every
  * thread count and instruction set.
- * Errors: LMN_ERR_ARGUMENT (level out of range, payload too small).
+ * Errors, with the vector unchanged: LMN_ERR_ARGUMENT (level out of range, payload too small).
  */
 lmn_status lmn_compressor_encode(const lmn_compressor *compressor, lmn_encode_job *job,
                                  lmn_error *err) LMN_NODISCARD;
@@ -99,7 +99,7 @@ typedef struct lmn_decode_job {
 /**
  * Whether a message is whole, so that a step can be refused before anything is added. Never reads
  * outside the payload, whatever its bytes.
- * Errors: LMN_ERR_MESSAGE, saying what is wrong with it.
+ * Errors: LMN_ERR_MESSAGE, saying what is wrong with it; LMN_ERR_ARGUMENT (level without messages).
  */
 lmn_status lmn_compressor_check(const lmn_compressor *compressor, const lmn_decode_job *job,
                                 lmn_error *err) LMN_NODISCARD;

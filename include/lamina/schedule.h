@@ -24,7 +24,10 @@ lmn_status lmn_schedule_create(const char *spec, lmn_schedule **schedule_out,
                                lmn_error *err) LMN_NODISCARD;
 void lmn_schedule_destroy(lmn_schedule *schedule);
 
-/** The factor in [0, 1] for `step` (from 0) of a run of `total_steps`. A pure function. */
+/**
+ * The factor in [0, 1] for `step` (from 0) of a run of `total_steps`. A pure function, with the
+ * same bits on every host; defined for any numbers, also steps past the end.
+ */
 double lmn_schedule_factor(const lmn_schedule *schedule, uint64_t step, uint64_t total_steps);
 
 const lmn_spec_entry *lmn_schedule_entry(size_t index);

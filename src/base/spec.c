@@ -210,8 +210,9 @@ static lmn_status parse_list(const assignment *a, lmn_spec_list *list_out, lmn_e
     for (;;) {
         double value = 0.0;
         const char *end = NULL;
-        if (!lmn__scan_number(rest, &value, &end) || (*end != '\0' && *end != '/')) {
-            return refuse_value(a, "numbers separated by '/'", err);
+        const bool ends = lmn__scan_number(rest, &value, &end);
+        if (!ends || (*end != '\0' && *end != '/' && *end != 'x')) {
+            return refuse_value(a, "numbers separated by '/' or 'x'", err);
         }
         const lmn_status status = check_range(a, value, err);
         if (status != LMN_OK) {
