@@ -36,14 +36,26 @@ if(ParallelHDF5_TARGET)
     endif()
 endif()
 
+# Dimension scales and labels live in the high-level library, which lies beside the other.
+foreach(library IN LISTS ParallelHDF5_LIBRARIES)
+    cmake_path(GET library PARENT_PATH ParallelHDF5_folder)
+    list(APPEND ParallelHDF5_FOLDERS ${ParallelHDF5_folder})
+endforeach()
+find_library(ParallelHDF5_HL_LIBRARY NAMES hdf5_hl HINTS ${ParallelHDF5_FOLDERS} NO_DEFAULT_PATH)
+mark_as_advanced(ParallelHDF5_HL_LIBRARY)
+if(ParallelHDF5_HL_LIBRARY)
+    list(PREPEND ParallelHDF5_LIBRARIES ${ParallelHDF5_HL_LIBRARY})
+endif()
+
 set(ParallelHDF5_reason
     "The HDF5 library must be built with MPI (H5_HAVE_PARALLEL). Debian: libhdf5-openmpi-dev.")
 find_package_handle_standard_args(
-    ParallelHDF5 REQUIRED_VARS ParallelHDF5_TARGET ParallelHDF5_HAVE_PARALLEL
+    ParallelHDF5 REQUIRED_VARS ParallelHDF5_TARGET ParallelHDF5_HL_LIBRARY ParallelHDF5_HAVE_PARALLEL
     VERSION_VAR ParallelHDF5_VERSION
     REASON_FAILURE_MESSAGE "${ParallelHDF5_reason}")
 
 if(ParallelHDF5_FOUND AND NOT TARGET ParallelHDF5::ParallelHDF5)
     add_library(ParallelHDF5::ParallelHDF5 INTERFACE IMPORTED GLOBAL)
-    target_link_libraries(ParallelHDF5::ParallelHDF5 INTERFACE ${ParallelHDF5_TARGET})
+    target_link_libraries(ParallelHDF5::ParallelHDF5 INTERFACE ${ParallelHDF5_HL_LIBRARY}
+                                                             ${ParallelHDF5_TARGET})
 endif()

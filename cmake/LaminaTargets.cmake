@@ -8,7 +8,7 @@ target_compile_features(lamina_flags INTERFACE c_std_17)
 target_compile_definitions(lamina_flags INTERFACE _POSIX_C_SOURCE=200809L)
 target_compile_options(
     lamina_flags
-    INTERFACE -ffp-contract=off
+    INTERFACE -ffp-contract=off -fno-math-errno
               -fopenmp-simd
               -Wall
               -Wextra

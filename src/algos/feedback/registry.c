@@ -1,0 +1,95 @@
+/*
+ * The public face of error feedback: one object over the mechanism that its spec names.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "feedback_internal.h"
+#include "lamina/feedback.h"
+#include "lamina/memory.h"
+
+#include <assert.h>
+
+struct lmn_feedback {
+    const lmn__feedback_kind *kind;
+    void *config; /* owned */
+};
+
+#define KIND_POINTER(name) &lmn__feedback_##name,
+static const lmn__feedback_kind *const kinds[] = {LMN__FEEDBACKS(KIND_POINTER)};
+#undef KIND_POINTER
+
+static const lmn__method *method_at(size_t index)
+{
+    return index < sizeof kinds / sizeof kinds[0] ? &kinds[index]->method : NULL;
+}
+
+lmn_status lmn_feedback_create(const char *spec, lmn_feedback **feedback_out, lmn_error *err)
+{
+    size_t index = 0;
+    void *config = NULL;
+    const lmn_status status =
+        lmn__method_configure("feedback", spec, method_at, &index, &config, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    lmn_feedback *feedback = lmn_alloc(1, sizeof *feedback, err);
+    if (feedback == NULL) {
+        lmn_free(config);
+        return LMN_ERR_MEMORY;
+    }
+    feedback->kind = kinds[index];
+    feedback->config = config;
+    *feedback_out = feedback;
+    return LMN_OK;
+}
+
+void lmn_feedback_destroy(lmn_feedback *feedback)
+{
+    if (feedback != NULL) {
+        lmn_free(feedback->config);
+        lmn_free(feedback);
+    }
+}
+
+bool lmn_feedback_tracks(const lmn_feedback *feedback)
+{
+    return feedback->kind->tracks;
+}
+
+bool lmn_feedback_starts_dense(const lmn_feedback *feedback)
+{
+    return feedback->kind->starts_dense != NULL && feedback->kind->starts_dense(feedback->config);
+}
+
+size_t lmn_feedback_state_count(const lmn_feedback *feedback)
+{
+    return feedback->kind->n_states;
+}
+
+const char *lmn_feedback_state_name(const lmn_feedback *feedback, size_t index)
+{
+    assert(index < feedback->kind->n_states);
+    return feedback->kind->state_names[index];
+}
+
+double lmn_feedback_eta(const lmn_feedback *feedback, double suggested)
+{
+    return feedback->kind->eta == NULL ? 0.0 : feedback->kind->eta(feedback->config, suggested);
+}
+
+bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_layer *layer)
+{
+    return feedback->kind->form(layer);
+}
+
+void lmn_feedback_commit(const lmn_feedback *feedback, const lmn_feedback_layer *layer)
+{
+    if (feedback->kind->commit != NULL) {
+        feedback->kind->commit(layer);
+    }
+}
+
+const lmn_spec_entry *lmn_feedback_entry(size_t index)
+{
+    return lmn__method_entry(method_at, index);
+}

@@ -1,0 +1,202 @@
+/*
+ * Helpers of the tests of src/algos.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "algos_check.h"
+
+#include "lamina/memory.h"
+#include "lamina/random.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+lmn_compressor *check_new_compressor(const char *spec)
+{
+    lmn_compressor *compressor = NULL;
+    lmn_error err = lmn_error_none();
+    if (lmn_compressor_create(spec, &compressor, &err) != LMN_OK) {
+        fail_msg("%s: %s", spec, err.message);
+    }
+    return compressor;
+}
+
+lmn_feedback *check_new_feedback(const char *spec)
+{
+    lmn_feedback *feedback = NULL;
+    lmn_error err = lmn_error_none();
+    if (lmn_feedback_create(spec, &feedback, &err) != LMN_OK) {
+        fail_msg("%s: %s", spec, err.message);
+    }
+    return feedback;
+}
+
+float *check_new_floats(size_t count)
+{
+    return check_new_bytes(count * sizeof(float));
+}
+
+void *check_new_bytes(size_t bytes)
+{
+    void *memory = lmn_alloc(bytes, 1, NULL);
+    assert_non_null(memory);
+    return memory;
+}
+
+static float random_number(float normal, uint32_t word, check_kind kind)
+{
+    const float sign = (word & 1U) != 0 ? -1.0F : 1.0F;
+    switch (kind) {
+    case CHECK_TIED:
+        return sign * (float)(word >> 8 & 3U) * 0.25F;
+    case CHECK_SPARSE:
+        return (word >> 8) % 50 == 0 ? normal : sign * 0.0F;
+    case CHECK_DENORMAL:
+        return sign * ldexpf((float)(word >> 24), -149);
+    case CHECK_WIDE:
+        return ldexpf(normal, (int)(word >> 8 & 63U) - 32);
+    case CHECK_EQUAL:
+        return sign * 0.75F;
+    case CHECK_ZERO:
+        return sign * 0.0F;
+    default:
+        return normal;
+    }
+}
+
+void check_fill(float *vector, size_t count, check_kind kind, uint32_t seed)
+{
+    const lmn_stream normals = {.seed = seed, .layer = (uint32_t)kind, .rank = 0};
+    const lmn_stream words = {.seed = seed, .layer = (uint32_t)kind, .rank = 1};
+    lmn_stream_normal(&normals, 0, count, vector);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t word = 0;
+        lmn_stream_u32(&words, i, 1, &word);
+        vector[i] = random_number(vector[i], word, kind);
+    }
+}
+
+double check_energy(const float *vector, size_t count)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        sum += (double)vector[i] * (double)vector[i];
+    }
+    return sum;
+}
+
+void check_same_bits(const float *a, const float *b, size_t count)
+{
+    assert_memory_equal(a, b, count * sizeof a[0]);
+}
+
+check_ranks check_new_ranks(const char *feedback, const char *compressor, size_t n_ranks,
+                            size_t count)
+{
+    check_ranks ranks = {.n_ranks = n_ranks,
+                         .count = count,
+                         .compressor = check_new_compressor(compressor),
+                         .feedback = check_new_feedback(feedback)};
+    ranks.level = lmn_compressor_static_level(ranks.compressor);
+    ranks.eta = lmn_feedback_eta(
+        ranks.feedback, lmn_compressor_eta(ranks.compressor, ranks.level, count).suggested);
+    ranks.vector = check_new_floats(n_ranks * count);
+    ranks.state = check_new_floats(n_ranks * LMN_FEEDBACK_STATES_MAX * count);
+    ranks.estimate = check_new_floats(count);
+    ranks.payload_capacity = lmn_compressor_payload_bytes(ranks.compressor, ranks.level, count);
+    ranks.payload = check_new_bytes(ranks.payload_capacity);
+    ranks.scratch = check_new_bytes(lmn_compressor_scratch_bytes(ranks.compressor, count));
+    return ranks;
+}
+
+void check_free_ranks(check_ranks *ranks)
+{
+    lmn_compressor_destroy(ranks->compressor);
+    lmn_feedback_destroy(ranks->feedback);
+    lmn_free(ranks->vector);
+    lmn_free(ranks->state);
+    lmn_free(ranks->estimate);
+    lmn_free(ranks->payload);
+    lmn_free(ranks->scratch);
+}
+
+float *check_state(const check_ranks *ranks, size_t rank, size_t index)
+{
+    return ranks->state + (rank * LMN_FEEDBACK_STATES_MAX + index) * ranks->count;
+}
+
+static lmn_feedback_layer layer_of(const check_ranks *ranks, size_t rank, const float *gradients)
+{
+    lmn_feedback_layer layer = {.count = ranks->count,
+                                .eta = ranks->eta,
+                                .gradient = gradients + rank * ranks->count,
+                                .vector = ranks->vector + rank * ranks->count};
+    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+        layer.state[i] = check_state(ranks, rank, i);
+    }
+    return layer;
+}
+
+/* acc += weight * vector, and nothing of it is left. */
+static void send_whole(float *vector, size_t count, float weight, float *mine, float *shared)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (mine != NULL) {
+            mine[i] += vector[i];
+        }
+        shared[i] += weight * vector[i];
+        vector[i] = 0.0F;
+    }
+}
+
+/* Compress a rank's vector, and add what is sent to the rank's own state and to the estimate. */
+static void send_compressed(check_ranks *ranks, const lmn_feedback_layer *layer, float weight,
+                            float *mine)
+{
+    lmn_error err = lmn_error_none();
+    lmn_encode_job job = {.level = ranks->level,
+                          .count = ranks->count,
+                          .vector = layer->vector,
+                          .payload = ranks->payload,
+                          .payload_capacity = ranks->payload_capacity,
+                          .scratch = ranks->scratch};
+    if (lmn_compressor_encode(ranks->compressor, &job, &err) != LMN_OK) {
+        fail_msg("%s", err.message);
+    }
+    const lmn_decode_job message = {.level = ranks->level,
+                                    .count = ranks->count,
+                                    .payload = ranks->payload,
+                                    .payload_bytes = job.payload_bytes};
+    if (lmn_compressor_check(ranks->compressor, &message, &err) != LMN_OK) {
+        fail_msg("%s", err.message);
+    }
+    if (mine != NULL) {
+        lmn_compressor_decode_add(ranks->compressor, &message, 1.0F, mine);
+    }
+    lmn_compressor_decode_add(ranks->compressor, &message, weight, ranks->estimate);
+}
+
+void check_step(check_ranks *ranks, const float *gradients)
+{
+    const bool tracks = lmn_feedback_tracks(ranks->feedback);
+    const float weight = 1.0F / (float)ranks->n_ranks;
+    if (!tracks) {
+        memset(ranks->estimate, 0, ranks->count * sizeof ranks->estimate[0]);
+    }
+    for (size_t rank = 0; rank < ranks->n_ranks; rank++) {
+        const lmn_feedback_layer layer = layer_of(ranks, rank, gradients);
+        float *mine = tracks ? layer.state[0] : NULL;
+        assert_true(lmn_feedback_form(ranks->feedback, &layer));
+        if (ranks->level == 0) {
+            send_whole(layer.vector, ranks->count, weight, mine, ranks->estimate);
+        } else {
+            send_compressed(ranks, &layer, weight, mine);
+        }
+        lmn_feedback_commit(ranks->feedback, &layer);
+    }
+}

@@ -1,0 +1,69 @@
+/*
+ * What tests of compressors, feedback, allocators and optimisers do all the time: objects that must
+ * come into being, vectors of known kinds, and simulated ranks that train without MPI.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_TESTS_ALGOS_CHECK_H
+#define LAMINA_TESTS_ALGOS_CHECK_H
+
+#include "lamina/compressor.h"
+#include "lamina/feedback.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+lmn_compressor *check_new_compressor(const char *spec);
+lmn_feedback *check_new_feedback(const char *spec);
+
+/** Zeroed 64-byte aligned memory; lmn_free it. */
+float *check_new_floats(size_t count);
+void *check_new_bytes(size_t bytes);
+
+/** Kinds of vectors that compressors find hard. */
+typedef enum check_kind {
+    CHECK_NORMAL,   /* standard normal */
+    CHECK_TIED,     /* few magnitudes, many of each */
+    CHECK_SPARSE,   /* mostly zeros of both signs */
+    CHECK_DENORMAL, /* the smallest numbers there are */
+    CHECK_WIDE,     /* magnitudes over 60 powers of two */
+    CHECK_EQUAL,    /* one magnitude */
+    CHECK_ZERO,
+    CHECK_KINDS
+} check_kind;
+
+void check_fill(float *vector, size_t count, check_kind kind, uint32_t seed);
+
+/** Sum of squares in double. */
+double check_energy(const float *vector, size_t count);
+
+/** The bits of two vectors agree. */
+void check_same_bits(const float *a, const float *b, size_t count);
+
+/** Ranks that reduce one layer together, as lamina/reducer.h does, in one process. */
+typedef struct check_ranks {
+    size_t n_ranks;
+    size_t count;
+    size_t level;
+    double eta;
+    lmn_compressor *compressor; /* owned */
+    lmn_feedback *feedback;     /* owned */
+    float *vector;              /* [n_ranks][count] v, then the residual */
+    float *state;               /* [n_ranks][LMN_FEEDBACK_STATES_MAX][count] */
+    float *estimate;            /* [count] u; h for a mechanism that tracks */
+    unsigned char *payload;
+    size_t payload_capacity;
+    void *scratch;
+} check_ranks;
+
+check_ranks check_new_ranks(const char *feedback, const char *compressor, size_t n_ranks,
+                            size_t count);
+void check_free_ranks(check_ranks *ranks);
+
+/** State `index` of a rank. */
+float *check_state(const check_ranks *ranks, size_t rank, size_t index);
+
+/** One step at the ranks' level, 0 included; gradients [n_ranks][count] must be finite. */
+void check_step(check_ranks *ranks, const float *gradients);
+
+#endif

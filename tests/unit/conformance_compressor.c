@@ -1,0 +1,419 @@
+/*
+ * What every compressor family must fulfil, at every level, run over the registry.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "algos_check.h"
+#include "lamina/compressor.h"
+#include "lamina/memory.h"
+#include "lamina/random.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Specs beyond the bare names, which are taken from the registry. */
+static const char *const more_specs[] = {
+    "topk:density=1",
+    "topk:density=0.0001",
+    "topk:density=0.3,levels=0.03/0.7/0.3",
+};
+
+#define N_MORE_SPECS (sizeof more_specs / sizeof more_specs[0])
+
+static const size_t counts[] = {0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 1000, 4099};
+
+#define N_COUNTS (sizeof counts / sizeof counts[0])
+
+/* Spec `index` to test, NULL past the last. */
+static const char *spec_at(size_t index)
+{
+    if (index < N_MORE_SPECS) {
+        return more_specs[index];
+    }
+    const lmn_spec_entry *entry = lmn_compressor_entry(index - N_MORE_SPECS);
+    return entry == NULL ? NULL : entry->name;
+}
+
+/* A vector, a level to compress it at, and where to: what most properties are about. */
+typedef struct subject {
+    const lmn_compressor *compressor;
+    const float *original; /* [count] */
+    lmn_encode_job job;    /* its vector is a copy, encoded already */
+} subject;
+
+static lmn_encode_job new_job(const lmn_compressor *compressor, size_t level, size_t count)
+{
+    const size_t capacity = lmn_compressor_payload_bytes(compressor, level, count);
+    return (lmn_encode_job){
+        .level = level,
+        .count = count,
+        .vector = check_new_floats(count),
+        .payload = check_new_bytes(capacity),
+        .payload_capacity = capacity,
+        .scratch = check_new_bytes(lmn_compressor_scratch_bytes(compressor, count)),
+    };
+}
+
+static void free_job(lmn_encode_job *job)
+{
+    lmn_free(job->vector);
+    lmn_free(job->payload);
+    lmn_free(job->scratch);
+}
+
+static void encode(const lmn_compressor *compressor, const float *original, lmn_encode_job *job)
+{
+    lmn_error err = lmn_error_none();
+    memcpy(job->vector, original, job->count * sizeof original[0]);
+    if (lmn_compressor_encode(compressor, job, &err) != LMN_OK) {
+        fail_msg("%s", err.message);
+    }
+}
+
+static lmn_decode_job message_of(const lmn_encode_job *job)
+{
+    return (lmn_decode_job){.level = job->level,
+                            .count = job->count,
+                            .payload = job->payload,
+                            .payload_bytes = job->payload_bytes};
+}
+
+typedef void (*property)(const subject *s);
+
+static void for_each_kind(const lmn_compressor *compressor, size_t level, size_t count,
+                          property holds)
+{
+    float *original = check_new_floats(count);
+    for (check_kind kind = CHECK_NORMAL; kind < CHECK_KINDS; kind++) {
+        check_fill(original, count, kind, 7);
+        subject s = {.compressor = compressor,
+                     .original = original,
+                     .job = new_job(compressor, level, count)};
+        encode(compressor, original, &s.job);
+        holds(&s);
+        free_job(&s.job);
+    }
+    lmn_free(original);
+}
+
+/* Every spec, level, count and kind of vector. */
+static void for_all(property holds)
+{
+    for (size_t i = 0; spec_at(i) != NULL; i++) {
+        lmn_compressor *compressor = check_new_compressor(spec_at(i));
+        for (size_t level = 1; level < lmn_compressor_level_count(compressor); level++) {
+            for (size_t j = 0; j < N_COUNTS; j++) {
+                for_each_kind(compressor, level, counts[j], holds);
+            }
+        }
+        lmn_compressor_destroy(compressor);
+    }
+}
+
+static void message_fits_and_passes(const subject *s)
+{
+    lmn_error err = lmn_error_none();
+    const lmn_decode_job message = message_of(&s->job);
+    assert_true(s->job.payload_bytes <= s->job.payload_capacity);
+    if (lmn_compressor_check(s->compressor, &message, &err) != LMN_OK) {
+        fail_msg("%s", err.message);
+    }
+}
+
+static void encode_any_vector_gives_a_message_that_fits_and_passes(void **state)
+{
+    (void)state;
+    for_all(message_fits_and_passes);
+}
+
+/* C(v) + residual = v, up to rounding. */
+static void nothing_is_lost(const subject *s)
+{
+    const lmn_decode_job message = message_of(&s->job);
+    float *decoded = check_new_floats(s->job.count);
+    lmn_compressor_decode_add(s->compressor, &message, 1.0F, decoded);
+    for (size_t i = 0; i < s->job.count; i++) {
+        const double sum = (double)decoded[i] + (double)s->job.vector[i];
+        const double v = (double)s->original[i];
+        assert_true(fabs(sum - v) <= 1e-6 * fabs(v) + 1e-45);
+    }
+    lmn_free(decoded);
+}
+
+static void encode_any_vector_leaves_what_was_not_sent(void **state)
+{
+    (void)state;
+    for_all(nothing_is_lost);
+}
+
+static void contraction_holds(const subject *s)
+{
+    const double delta = lmn_compressor_contraction(s->compressor, s->job.level, s->job.count);
+    const double energy = check_energy(s->original, s->job.count);
+    const double rest = check_energy(s->job.vector, s->job.count);
+    assert_true(delta >= 0.0 && delta <= 1.0);
+    assert_true(rest <= (1.0 - delta) * energy * (1.0 + 1e-6) + 1e-85);
+}
+
+static void contraction_any_vector_is_kept(void **state)
+{
+    (void)state;
+    for_all(contraction_holds);
+}
+
+static void curve_agrees(const subject *s)
+{
+    double curve[256] = {-1.0};
+    assert_true(lmn_compressor_level_count(s->compressor) <= 256);
+    lmn_compressor_error_curve(s->compressor, s->original, s->job.count, curve, s->job.scratch);
+    const double rest = check_energy(s->job.vector, s->job.count);
+    assert_true(curve[0] == 0.0);
+    assert_true(fabs(curve[s->job.level] - rest) <= 1e-6 * rest + 1e-85);
+}
+
+static void error_curve_any_vector_is_the_energy_of_the_residual(void **state)
+{
+    (void)state;
+    for_all(curve_agrees);
+}
+
+static void encoding_repeats(const subject *s)
+{
+    lmn_encode_job again = new_job(s->compressor, s->job.level, s->job.count);
+    memset(again.scratch, 0xA5, lmn_compressor_scratch_bytes(s->compressor, s->job.count));
+    memset(again.payload, 0x5A, again.payload_capacity);
+    encode(s->compressor, s->original, &again);
+    assert_int_equal(again.payload_bytes, s->job.payload_bytes);
+    assert_memory_equal(again.payload, s->job.payload, s->job.payload_bytes);
+    check_same_bits(again.vector, s->job.vector, s->job.count);
+    free_job(&again);
+}
+
+static void encode_again_with_dirty_memory_gives_the_same_bits(void **state)
+{
+    (void)state;
+    for_all(encoding_repeats);
+}
+
+static void weight_is_applied(const subject *s)
+{
+    const lmn_decode_job message = message_of(&s->job);
+    float *plain = check_new_floats(s->job.count);
+    float *weighted = check_new_floats(s->job.count);
+    lmn_compressor_decode_add(s->compressor, &message, 1.0F, plain);
+    for (size_t i = 0; i < s->job.count; i++) {
+        weighted[i] = 4.0F;
+    }
+    lmn_compressor_decode_add(s->compressor, &message, 0.25F, weighted);
+    for (size_t i = 0; i < s->job.count; i++) {
+        assert_true(weighted[i] == 4.0F + 0.25F * plain[i]);
+    }
+    lmn_free(plain);
+    lmn_free(weighted);
+}
+
+static void decode_add_with_weight_adds_to_what_is_there(void **state)
+{
+    (void)state;
+    for_all(weight_is_applied);
+}
+
+/* A copy of the first bytes of a message in memory of just that size, so that tools see overruns.
+ */
+static unsigned char *exact_copy(const unsigned char *payload, size_t bytes)
+{
+    unsigned char *copy = aligned_alloc(8, (bytes + 7) / 8 * 8 + 8);
+    assert_non_null(copy);
+    memcpy(copy, payload, bytes);
+    return copy;
+}
+
+static void short_messages_are_refused(const subject *s)
+{
+    const size_t bytes = s->job.payload_bytes;
+    for (size_t cut = 0; cut < bytes; cut += 1 + cut / 4) {
+        unsigned char *copy = exact_copy(s->job.payload, cut);
+        lmn_decode_job message = message_of(&s->job);
+        message.payload = copy;
+        message.payload_bytes = cut;
+        lmn_error err = lmn_error_none();
+        assert_int_equal(lmn_compressor_check(s->compressor, &message, &err), LMN_ERR_MESSAGE);
+        assert_true(strlen(err.message) > 0);
+        free(copy);
+    }
+}
+
+static void check_truncated_message_is_refused(void **state)
+{
+    (void)state;
+    for_all(short_messages_are_refused);
+}
+
+/* Whatever the bytes: refused, or decoded inside the vector (sanitizers watch). */
+static void damage_does_no_harm(const subject *s)
+{
+    const lmn_stream stream = {.seed = 3, .layer = (uint32_t)s->job.level};
+    float *acc = check_new_floats(s->job.count);
+    for (uint64_t trial = 0; trial < 20 && s->job.payload_bytes > 0; trial++) {
+        uint32_t words[2] = {0};
+        lmn_stream_u32(&stream, 2 * trial, 2, words);
+        unsigned char *copy = exact_copy(s->job.payload, s->job.payload_bytes);
+        copy[words[0] % s->job.payload_bytes] ^= (unsigned char)(1U << words[1] % 8);
+        lmn_decode_job message = message_of(&s->job);
+        message.payload = copy;
+        const lmn_status status = lmn_compressor_check(s->compressor, &message, NULL);
+        assert_true(status == LMN_OK || status == LMN_ERR_MESSAGE);
+        if (status == LMN_OK) {
+            lmn_compressor_decode_add(s->compressor, &message, 1.0F, acc);
+        }
+        free(copy);
+    }
+    lmn_free(acc);
+}
+
+static void check_flipped_bits_do_no_harm(void **state)
+{
+    (void)state;
+    for_all(damage_does_no_harm);
+}
+
+static void refusals_change_nothing(const subject *s)
+{
+    const size_t n_levels = lmn_compressor_level_count(s->compressor);
+    lmn_encode_job job = new_job(s->compressor, s->job.level, s->job.count);
+    memcpy(job.vector, s->original, s->job.count * sizeof s->original[0]);
+    lmn_error err = lmn_error_none();
+    job.payload_capacity--;
+    assert_int_equal(lmn_compressor_encode(s->compressor, &job, &err), LMN_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "bytes"));
+    job.payload_capacity++;
+    job.level = 0;
+    assert_int_equal(lmn_compressor_encode(s->compressor, &job, NULL), LMN_ERR_ARGUMENT);
+    job.level = n_levels;
+    assert_int_equal(lmn_compressor_encode(s->compressor, &job, NULL), LMN_ERR_ARGUMENT);
+    const lmn_decode_job message = message_of(&job);
+    assert_int_equal(lmn_compressor_check(s->compressor, &message, NULL), LMN_ERR_ARGUMENT);
+    check_same_bits(job.vector, s->original, s->job.count);
+    free_job(&job);
+}
+
+static void encode_bad_level_or_small_payload_is_refused(void **state)
+{
+    (void)state;
+    for_all(refusals_change_nothing);
+}
+
+static void levels_of_every_spec_are_described(void **state)
+{
+    (void)state;
+    for (size_t i = 0; spec_at(i) != NULL; i++) {
+        lmn_compressor *compressor = check_new_compressor(spec_at(i));
+        const size_t n_levels = lmn_compressor_level_count(compressor);
+        assert_true(n_levels >= 1);
+        assert_true(lmn_compressor_static_level(compressor) < n_levels);
+        char last[64] = "";
+        for (size_t level = 0; level < n_levels; level++) {
+            char text[64] = "";
+            lmn_compressor_level_format(compressor, level, text, sizeof text);
+            assert_true(strlen(text) > 0);
+            assert_string_not_equal(text, last);
+            memcpy(last, text, sizeof last);
+        }
+        lmn_compressor_destroy(compressor);
+    }
+}
+
+static void higher_levels_send_no_more_and_keep_no_more(void **state)
+{
+    (void)state;
+    for (size_t i = 0; spec_at(i) != NULL; i++) {
+        lmn_compressor *compressor = check_new_compressor(spec_at(i));
+        for (size_t level = 2; level < lmn_compressor_level_count(compressor); level++) {
+            assert_true(lmn_compressor_payload_bytes(compressor, level, 100000) <=
+                        lmn_compressor_payload_bytes(compressor, level - 1, 100000));
+            assert_true(lmn_compressor_contraction(compressor, level, 100000) <=
+                        lmn_compressor_contraction(compressor, level - 1, 100000));
+        }
+        lmn_compressor_destroy(compressor);
+    }
+}
+
+static void level_0_of_every_spec_is_dense(void **state)
+{
+    (void)state;
+    for (size_t i = 0; spec_at(i) != NULL; i++) {
+        lmn_compressor *compressor = check_new_compressor(spec_at(i));
+        char text[64] = "";
+        lmn_compressor_level_format(compressor, 0, text, sizeof text);
+        assert_string_equal(text, "dense");
+        assert_int_equal(lmn_compressor_combine(compressor, 0), LMN_COMBINE_SUM);
+        assert_int_equal(lmn_compressor_payload_bytes(compressor, 0, 33), 132);
+        assert_true(lmn_compressor_contraction(compressor, 0, 33) == 1.0);
+        assert_true(lmn_compressor_eta(compressor, 0, 33).suggested == 1.0);
+        lmn_compressor_destroy(compressor);
+    }
+}
+
+static void eta_of_every_level_is_positive_and_below_its_limit(void **state)
+{
+    (void)state;
+    for (size_t i = 0; spec_at(i) != NULL; i++) {
+        lmn_compressor *compressor = check_new_compressor(spec_at(i));
+        for (size_t level = 0; level < lmn_compressor_level_count(compressor); level++) {
+            for (size_t j = 0; j < N_COUNTS; j++) {
+                const lmn_eta_rule rule = lmn_compressor_eta(compressor, level, counts[j]);
+                assert_true(rule.suggested > 0.0 && rule.suggested < rule.limit);
+                assert_true(rule.suggested <= 1.0);
+            }
+        }
+        lmn_compressor_destroy(compressor);
+    }
+}
+
+static void create_unknown_name_or_key_is_refused_by_name(void **state)
+{
+    (void)state;
+    lmn_compressor *compressor = NULL;
+    lmn_error err = lmn_error_none();
+    assert_int_equal(lmn_compressor_create("topc", &compressor, &err), LMN_ERR_USAGE);
+    assert_non_null(strstr(err.message, "topk"));
+    for (size_t i = 0; lmn_compressor_entry(i) != NULL; i++) {
+        char spec[LMN_SPEC_NAME_BYTES + 16] = "";
+        (void)snprintf(spec, sizeof spec, "%s:nokey=1", lmn_compressor_entry(i)->name);
+        err = lmn_error_none();
+        assert_int_equal(lmn_compressor_create(spec, &compressor, &err), LMN_ERR_USAGE);
+        assert_non_null(strstr(err.message, "nokey"));
+        assert_non_null(lmn_compressor_entry(i)->summary);
+    }
+    assert_null(compressor);
+    lmn_compressor_destroy(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(encode_any_vector_gives_a_message_that_fits_and_passes),
+        cmocka_unit_test(encode_any_vector_leaves_what_was_not_sent),
+        cmocka_unit_test(contraction_any_vector_is_kept),
+        cmocka_unit_test(error_curve_any_vector_is_the_energy_of_the_residual),
+        cmocka_unit_test(encode_again_with_dirty_memory_gives_the_same_bits),
+        cmocka_unit_test(decode_add_with_weight_adds_to_what_is_there),
+        cmocka_unit_test(check_truncated_message_is_refused),
+        cmocka_unit_test(check_flipped_bits_do_no_harm),
+        cmocka_unit_test(encode_bad_level_or_small_payload_is_refused),
+        cmocka_unit_test(levels_of_every_spec_are_described),
+        cmocka_unit_test(higher_levels_send_no_more_and_keep_no_more),
+        cmocka_unit_test(level_0_of_every_spec_is_dense),
+        cmocka_unit_test(eta_of_every_level_is_positive_and_below_its_limit),
+        cmocka_unit_test(create_unknown_name_or_key_is_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
