@@ -1,0 +1,361 @@
+/*
+ * The reducer's life: options, memory, collectives.
+ *
+ * Creation is local until all ranks agree that they have what they need; only then are collectives
+ * made, so a rank that runs out of memory leaves nobody waiting.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "lamina/reducer.h"
+
+#include "lamina/hash.h"
+#include "reducer_internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+lmn_reducer_options lmn_reducer_options_default(void)
+{
+    return (lmn_reducer_options){.compress = "dense",
+                                 .feedback = "none",
+                                 .allocate = "uniform",
+                                 .bucket_bytes = (size_t)4 << 20,
+                                 .dense_below = 1024,
+                                 .n_scalars = 0};
+}
+
+static lmn_status check_arguments(const lmn_reducer_layer *layers, size_t n_layers,
+                                  const lmn_reducer_options *options, lmn_error *err)
+{
+    if (n_layers == 0) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "a reducer needs at least one layer");
+    }
+    if (options->n_scalars > LMN_REDUCER_SCALARS_MAX) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "%zu scalars asked for, at most %d are summed",
+                             options->n_scalars, LMN_REDUCER_SCALARS_MAX);
+    }
+    for (size_t i = 0; i < n_layers; i++) {
+        if (layers[i].name == NULL || layers[i].n_dims > LMN_STATE_DIMS_MAX) {
+            return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                                 "layer %zu needs a name and at most %d dimensions", i,
+                                 LMN_STATE_DIMS_MAX);
+        }
+    }
+    return LMN_OK;
+}
+
+static lmn_status copy_layer(const lmn_reducer_layer *from, size_t dense_below, lmn__layer *to,
+                             lmn_error *err)
+{
+    const size_t name_bytes = strlen(from->name) + 1;
+    to->name = lmn_alloc(name_bytes, 1, err);
+    if (to->name == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    memcpy(to->name, from->name, name_bytes);
+    to->n_dims = from->n_dims;
+    to->count = 1;
+    for (size_t i = 0; i < from->n_dims; i++) {
+        to->dims[i] = from->dims[i];
+        to->count *= from->dims[i];
+    }
+    to->small = to->count < dense_below;
+    return LMN_OK;
+}
+
+static lmn_status copy_layers(lmn_reducer *reducer, const lmn_reducer_layer *layers,
+                              size_t n_layers, lmn_error *err)
+{
+    reducer->layers = lmn_alloc(n_layers, sizeof *reducer->layers, err);
+    if (reducer->layers == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    reducer->n_layers = n_layers;
+    for (size_t i = 0; i < n_layers; i++) {
+        const lmn_status status =
+            copy_layer(&layers[i], reducer->dense_below, &reducer->layers[i], err);
+        if (status != LMN_OK) {
+            return status;
+        }
+    }
+    return LMN_OK;
+}
+
+static lmn_status create_methods(lmn_reducer *reducer, const lmn_reducer_options *options,
+                                 size_t n_layers, lmn_error *err)
+{
+    lmn_status status = lmn_compressor_create(options->compress, &reducer->compressor, err);
+    if (status == LMN_OK) {
+        status = lmn_feedback_create(options->feedback, &reducer->feedback, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn_feedback_create("none", &reducer->passthrough, err);
+    }
+    if (status == LMN_OK) {
+        const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
+        status =
+            lmn_allocator_create(options->allocate, n_layers, n_levels, &reducer->allocator, err);
+    }
+    return status;
+}
+
+/* f32 vectors of its own that a layer needs beside the regions of its bucket. */
+static size_t vectors_per_layer(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    if (layer->small) {
+        return 1; /* the gradient */
+    }
+    return 1 + lmn_feedback_state_count(reducer->feedback) +
+           (lmn_feedback_tracks(reducer->feedback) ? 1 : 0) +
+           (lmn_allocator_adapts(reducer->allocator) ? 1 : 0);
+}
+
+static size_t arena_bytes(const lmn_reducer *reducer)
+{
+    size_t bytes = 0;
+    size_t scratch = 0;
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        const lmn__layer *layer = &reducer->layers[i];
+        bytes += vectors_per_layer(reducer, layer) * lmn_align_up(layer->count * sizeof(float));
+        const size_t needed = lmn_compressor_scratch_bytes(reducer->compressor, layer->count);
+        scratch = !layer->small && needed > scratch ? needed : scratch;
+    }
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        const lmn__bucket *bucket = &reducer->buckets[i];
+        bytes += 2 * lmn_align_up(bucket->capacity * sizeof(float));
+        bytes += lmn_align_up(bucket->message_capacity);
+    }
+    return bytes + lmn_align_up(scratch);
+}
+
+static float *take_vector(lmn_reducer *reducer, size_t count)
+{
+    float *const vector = lmn_arena_take(reducer->arena, count, sizeof(float));
+    assert(vector != NULL); /* arena_bytes counts what is taken */
+    return vector;
+}
+
+static void take_layer_memory(lmn_reducer *reducer, lmn__layer *layer)
+{
+    layer->gradient = take_vector(reducer, layer->count);
+    if (layer->small) {
+        return;
+    }
+    const size_t n_states = lmn_feedback_state_count(reducer->feedback);
+    for (size_t i = 0; i < n_states; i++) {
+        layer->state[i] = take_vector(reducer, layer->count);
+    }
+    if (lmn_feedback_tracks(reducer->feedback)) {
+        layer->tracked = take_vector(reducer, layer->count);
+    }
+    if (lmn_allocator_adapts(reducer->allocator)) {
+        layer->observed = take_vector(reducer, layer->count);
+    }
+}
+
+static lmn_status take_memory(lmn_reducer *reducer, lmn_error *err)
+{
+    const size_t bytes = arena_bytes(reducer);
+    const lmn_status status = lmn_arena_create(bytes, &reducer->arena, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    for (size_t place = 0; place < reducer->n_layers; place++) {
+        take_layer_memory(reducer, &reducer->layers[reducer->order[place]]);
+    }
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        lmn__bucket *bucket = &reducer->buckets[i];
+        bucket->vectors = take_vector(reducer, bucket->capacity);
+        bucket->averages = take_vector(reducer, bucket->capacity);
+        bucket->message = lmn_arena_take(reducer->arena, bucket->message_capacity, 1);
+    }
+    reducer->scratch = lmn_arena_take(reducer->arena, bytes - lmn_arena_used(reducer->arena), 1);
+    return LMN_OK;
+}
+
+static lmn_status take_tables(lmn_reducer *reducer, lmn_error *err)
+{
+    const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
+    const size_t entries = reducer->n_layers * n_levels;
+    reducer->levels = lmn_alloc(reducer->n_layers, sizeof *reducer->levels, err);
+    reducer->decision = lmn_alloc(2 * reducer->n_layers, sizeof *reducer->decision, err);
+    reducer->curves = lmn_alloc(entries, sizeof *reducer->curves, err);
+    reducer->costs = lmn_alloc(entries, sizeof *reducer->costs, err);
+    if (reducer->levels == NULL || reducer->decision == NULL || reducer->curves == NULL ||
+        reducer->costs == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    const size_t level = lmn_compressor_static_level(reducer->compressor);
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        reducer->levels[i] = reducer->layers[i].small ? 0 : level;
+    }
+    return LMN_OK;
+}
+
+/* Everything that one rank can do, and fail at, alone. */
+static lmn_status prepare(lmn_reducer *reducer, const lmn_reducer_layer *layers, size_t n_layers,
+                          const lmn_reducer_options *options, lmn_error *err)
+{
+    lmn_status status = check_arguments(layers, n_layers, options, err);
+    if (status == LMN_OK) {
+        reducer->bucket_bytes = options->bucket_bytes;
+        reducer->dense_below = options->dense_below;
+        reducer->n_scalars = options->n_scalars;
+        status = copy_layers(reducer, layers, n_layers, err);
+    }
+    if (status == LMN_OK) {
+        status = create_methods(reducer, options, n_layers, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__reducer_make_buckets(reducer, err);
+    }
+    if (status != LMN_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        lmn__bucket *bucket = &reducer->buckets[i];
+        bucket->message_capacity = lmn__reducer_message_capacity(reducer, bucket);
+    }
+    status = take_memory(reducer, err);
+    return status == LMN_OK ? take_tables(reducer, err) : status;
+}
+
+static uint64_t description_hash(const lmn_reducer *reducer, const lmn_reducer_options *options)
+{
+    uint64_t hash = lmn_hash64(options->compress, strlen(options->compress), 0);
+    hash = lmn_hash64(options->feedback, strlen(options->feedback), hash);
+    hash = lmn_hash64(options->allocate, strlen(options->allocate), hash);
+    const uint64_t numbers[] = {options->bucket_bytes, options->dense_below, options->n_scalars,
+                                reducer->n_layers};
+    hash = lmn_hash64(numbers, sizeof numbers, hash);
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        const lmn__layer *layer = &reducer->layers[i];
+        hash = lmn_hash64(layer->name, strlen(layer->name), hash + layer->count);
+    }
+    return hash;
+}
+
+static lmn_status connect_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_error *err)
+{
+    lmn_status status =
+        lmn_allreduce_create(reducer->world, bucket->capacity, &bucket->allreduce, err);
+    if (status == LMN_OK && bucket->message_capacity > 0) {
+        status = lmn_allgatherv_create(reducer->world, bucket->message_capacity,
+                                       &bucket->allgatherv, err);
+    }
+    return status;
+}
+
+static lmn_status connect(lmn_reducer *reducer, const lmn_reducer_options *options, lmn_error *err)
+{
+    lmn_status status = lmn_world_check_same(reducer->world, "the reducer's layers and options",
+                                             description_hash(reducer, options), err);
+    for (size_t i = 0; i < reducer->n_buckets && status == LMN_OK; i++) {
+        status = connect_bucket(reducer, &reducer->buckets[i], err);
+    }
+    return status;
+}
+
+static void warn_of_eta(const lmn_reducer *reducer)
+{
+    const size_t level = lmn_compressor_static_level(reducer->compressor);
+    for (size_t i = 0; i < reducer->n_layers && reducer->rank == 0; i++) {
+        const lmn__layer *layer = &reducer->layers[i];
+        const lmn_eta_rule rule = lmn_compressor_eta(reducer->compressor, level, layer->count);
+        const double eta = lmn_feedback_eta(reducer->feedback, rule.suggested);
+        if (!layer->small && eta > rule.limit) {
+            lmn_log_write(lmn_world_log(reducer->world), LMN_LOG_WARN,
+                          "eta %g is above the stable limit %g of layer '%s' at this level; "
+                          "eta=auto takes %g",
+                          eta, rule.limit, layer->name, rule.suggested);
+            return;
+        }
+    }
+}
+
+lmn_status lmn_reducer_create(lmn_world *world, const lmn_reducer_layer *layers, size_t n_layers,
+                              const lmn_reducer_options *options, lmn_reducer **reducer_out,
+                              lmn_error *err)
+{
+    lmn_reducer *reducer = lmn_alloc(1, sizeof *reducer, err);
+    lmn_status status = reducer == NULL ? LMN_ERR_MEMORY : LMN_OK;
+    if (status == LMN_OK) {
+        reducer->world = world;
+        reducer->rank = lmn_world_rank(world);
+        reducer->size = lmn_world_size(world);
+        status = prepare(reducer, layers, n_layers, options, err);
+    }
+    status = lmn_agree(world, status, err);
+    if (status == LMN_OK && reducer != NULL) {
+        status = connect(reducer, options, err);
+    }
+    if (status != LMN_OK || reducer == NULL) {
+        lmn_reducer_destroy(reducer);
+        return status;
+    }
+    warn_of_eta(reducer);
+    *reducer_out = reducer;
+    return LMN_OK;
+}
+
+void lmn_reducer_destroy(lmn_reducer *reducer)
+{
+    if (reducer == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        lmn_collective_destroy(reducer->buckets[i].allreduce);
+        lmn_collective_destroy(reducer->buckets[i].allgatherv);
+    }
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        lmn_free(reducer->layers[i].name);
+    }
+    lmn_compressor_destroy(reducer->compressor);
+    lmn_feedback_destroy(reducer->feedback);
+    lmn_feedback_destroy(reducer->passthrough);
+    lmn_allocator_destroy(reducer->allocator);
+    lmn_arena_destroy(reducer->arena);
+    lmn_free(reducer->layers);
+    lmn_free(reducer->order);
+    lmn_free(reducer->buckets);
+    lmn_free(reducer->levels);
+    lmn_free(reducer->decision);
+    lmn_free(reducer->curves);
+    lmn_free(reducer->costs);
+    lmn_free(reducer);
+}
+
+float *lmn_reducer_gradient(lmn_reducer *reducer, size_t layer)
+{
+    return reducer->layers[layer].gradient;
+}
+
+const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer)
+{
+    const lmn__layer *found = &reducer->layers[layer];
+    return found->tracked != NULL ? found->tracked : found->average;
+}
+
+size_t lmn_reducer_layer_count(const lmn_reducer *reducer)
+{
+    return reducer->n_layers;
+}
+
+size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer)
+{
+    const lmn__layer *found = &reducer->layers[layer];
+    return found->small
+               ? 0
+               : lmn__reducer_travel_level(reducer, found->count, (size_t)reducer->levels[layer]);
+}
+
+void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text, size_t capacity)
+{
+    lmn_compressor_level_format(reducer->compressor, lmn_reducer_level(reducer, layer), text,
+                                capacity);
+}
+
+uint64_t lmn_reducer_layer_bytes(const lmn_reducer *reducer, size_t layer)
+{
+    return reducer->layers[layer].message_bytes;
+}

@@ -1,0 +1,114 @@
+/*
+ * Deciding levels anew: error curves of every rank, their mean, and the allocator.
+ *
+ * Every rank takes the curves of its own observed vectors, so all data counts; their sum is formed
+ * in rank order, and the decision is a pure function of it. A hash of the outcome is compared all
+ * the same: ranks that disagreed on levels could not read each other's messages.
+ *
+ * Method: lamina/allocator.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "reducer_internal.h"
+
+#include <string.h>
+
+static void take_curves(lmn_reducer *reducer, size_t n_levels)
+{
+    memset(reducer->curves, 0, reducer->n_layers * n_levels * sizeof *reducer->curves);
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        const lmn__layer *layer = &reducer->layers[i];
+        if (!layer->small) {
+            lmn_compressor_error_curve(reducer->compressor, layer->observed, layer->count,
+                                       reducer->curves + i * n_levels, reducer->scratch);
+        }
+    }
+}
+
+/* Where a level would travel dense, it costs what dense costs and loses nothing. */
+static void fill_costs(lmn_reducer *reducer, size_t n_levels)
+{
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        const lmn__layer *layer = &reducer->layers[i];
+        for (size_t level = 0; level < n_levels; level++) {
+            const size_t entry = i * n_levels + level;
+            const bool whole =
+                layer->small || lmn__reducer_travel_level(reducer, layer->count, level) == 0;
+            reducer->costs[entry] =
+                lmn__reducer_wire_bytes(reducer, layer->count, layer->small ? 0 : level);
+            reducer->curves[entry] = whole ? 0.0 : reducer->curves[entry];
+        }
+    }
+}
+
+/* The curves are of sums over observed_steps steps of size ranks: the mean, for comparable reports.
+ */
+static void average_curves(lmn_reducer *reducer, size_t n_levels)
+{
+    const double steps = (double)reducer->observed_steps;
+    const double factor = 1.0 / (steps * steps * (double)reducer->size);
+    for (size_t entry = 0; entry < reducer->n_layers * n_levels; entry++) {
+        reducer->curves[entry] *= factor;
+    }
+}
+
+static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_report *report,
+                         lmn_error *err)
+{
+    size_t *const levels = reducer->decision;
+    size_t *const uniform = reducer->decision + reducer->n_layers;
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        levels[i] = (size_t)reducer->levels[i];
+        uniform[i] =
+            reducer->layers[i].small ? 0 : lmn_compressor_static_level(reducer->compressor);
+    }
+    const lmn_cost_table table = {.n_layers = reducer->n_layers,
+                                  .n_levels = n_levels,
+                                  .bytes = reducer->costs,
+                                  .error = reducer->curves,
+                                  .static_level = uniform};
+    const lmn_status status = lmn_allocator_decide(reducer->allocator, &table, levels, report, err);
+    for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
+        reducer->levels[i] = levels[i];
+    }
+    return status;
+}
+
+static void forget_observed(lmn_reducer *reducer)
+{
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        const lmn__layer *layer = &reducer->layers[i];
+        if (layer->observed != NULL) {
+            memset(layer->observed, 0, layer->count * sizeof *layer->observed);
+        }
+    }
+    reducer->observed_steps = 0;
+}
+
+lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+{
+    if (reducer->observed_steps == 0) {
+        return LMN_OK;
+    }
+    const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
+    take_curves(reducer, n_levels);
+    lmn_status status =
+        lmn_world_sum_f64(reducer->world, reducer->curves, reducer->n_layers * n_levels, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    average_curves(reducer, n_levels);
+    fill_costs(reducer, n_levels);
+    forget_observed(reducer);
+    status = decide(reducer, n_levels, &report->allocation, err);
+    if (status == LMN_ERR_NONFINITE) {
+        /* The same table on all ranks, so the same outcome: the plan stays as it is. */
+        return LMN_OK;
+    }
+    if (status == LMN_OK) {
+        report->adjusted = true;
+        status = lmn_world_check_same(reducer->world, "the compression levels",
+                                      lmn__reducer_plan_hash(reducer), err);
+    }
+    return status;
+}

@@ -1,0 +1,371 @@
+/*
+ * A step of the reducer: open, hand over, move on, finish.
+ *
+ * Buckets leave in their fixed order, each as soon as it and all before it are complete. The last
+ * one carries the small layers, the verdict and the caller's scalars; it leaves in finish, because
+ * until then a rank may still have something to say.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "lamina/clock.h"
+#include "reducer_internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+static uint64_t bytes_sent(const lmn_reducer *reducer)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        const lmn__bucket *bucket = &reducer->buckets[i];
+        bytes += lmn_collective_bytes_sent(bucket->allreduce);
+        if (bucket->allgatherv != NULL) {
+            bytes += lmn_collective_bytes_sent(bucket->allgatherv);
+        }
+    }
+    return bytes;
+}
+
+lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err)
+{
+    if (reducer->open) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "step %llu is still open: finish it before step %llu begins",
+                             (unsigned long long)reducer->step, (unsigned long long)step);
+    }
+    reducer->open = true;
+    reducer->step = step;
+    reducer->next_bucket = 0;
+    reducer->nonfinite = false;
+    reducer->failure = LMN_OK;
+    reducer->seconds_encode = 0.0;
+    reducer->bytes_before = bytes_sent(reducer);
+    memset(reducer->scalars, 0, sizeof reducer->scalars);
+    lmn__reducer_set_travel_levels(reducer);
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        reducer->layers[i].ready = false;
+        reducer->layers[i].message_bytes = 0;
+    }
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        reducer->buckets[i].pending = reducer->buckets[i].layer_count;
+        reducer->buckets[i].started = false;
+    }
+    return LMN_OK;
+}
+
+/* What this rank cannot say honestly it says as zero or not at all; the verdict discards the step.
+ */
+static void say_nothing(lmn__bucket *bucket)
+{
+    memset(bucket->vectors, 0, bucket->capacity * sizeof *bucket->vectors);
+    bucket->message_bytes = 0;
+}
+
+static void record_failure(lmn_reducer *reducer, lmn_status status, const lmn_error *cause)
+{
+    if (reducer->failure != LMN_OK) {
+        return;
+    }
+    reducer->failure = status;
+    reducer->failure_error = cause != NULL ? *cause : lmn_error_none();
+    if (cause == NULL) {
+        (void)lmn_error_set(&reducer->failure_error, status, "%s", lmn_status_text(status));
+    }
+}
+
+static void note_nonfinite(lmn_reducer *reducer, const lmn__layer *layer)
+{
+    if (!reducer->nonfinite && reducer->failure == LMN_OK) {
+        (void)lmn_error_set(&reducer->failure_error, LMN_ERR_NONFINITE,
+                            "gradient of layer '%s' holds NaN or infinity on rank %d in step %llu",
+                            layer->name, reducer->rank, (unsigned long long)reducer->step);
+    }
+    reducer->nonfinite = true;
+}
+
+/* Small layers pass by error feedback: what travels whole leaves no error. */
+static void form_layer(lmn_reducer *reducer, lmn__layer *layer)
+{
+    lmn_feedback_layer view = {.count = layer->count,
+                               .eta = layer->eta,
+                               .whole = layer->travel_level == 0,
+                               .gradient = layer->gradient,
+                               .vector = layer->vector};
+    memcpy(view.state, layer->state, sizeof view.state);
+    const lmn_feedback *feedback = layer->small ? reducer->passthrough : reducer->feedback;
+    if (!lmn_feedback_form(feedback, &view)) {
+        note_nonfinite(reducer, layer);
+    }
+    if (layer->travel_level == 0) {
+        layer->message_bytes = layer->count * sizeof(float);
+    }
+}
+
+static void form_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
+{
+    for (size_t place = 0; place < bucket->layer_count; place++) {
+        form_layer(reducer, &reducer->layers[reducer->order[bucket->first_layer + place]]);
+    }
+    if (reducer->nonfinite || bucket->gathered_layers == 0) {
+        return;
+    }
+    lmn_error cause = lmn_error_none();
+    const lmn_status status = lmn__frame_encode(reducer, bucket, &cause);
+    if (status != LMN_OK) {
+        record_failure(reducer, status, &cause);
+    }
+}
+
+static float *verdict_of(const lmn_reducer *reducer, const lmn__bucket *last, float *region)
+{
+    return region + last->dense_count - LMN__VERDICT_COUNT - reducer->n_scalars;
+}
+
+static void write_verdict(const lmn_reducer *reducer, const lmn__bucket *last)
+{
+    float *const verdict = verdict_of(reducer, last, last->vectors);
+    verdict[LMN__VERDICT_NONFINITE] = reducer->nonfinite ? 1.0F : 0.0F;
+    verdict[LMN__VERDICT_FAILED] = reducer->failure != LMN_OK ? 1.0F : 0.0F;
+    memcpy(verdict + LMN__VERDICT_COUNT, reducer->scalars, reducer->n_scalars * sizeof *verdict);
+}
+
+static void prepare_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
+{
+    const double start = lmn_clock_seconds();
+    if (reducer->failure == LMN_OK) {
+        form_bucket(reducer, bucket);
+    }
+    if (reducer->failure != LMN_OK || reducer->nonfinite) {
+        say_nothing(bucket);
+    }
+    reducer->seconds_encode += lmn_clock_seconds() - start;
+}
+
+static lmn_status start_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_error *err)
+{
+    prepare_bucket(reducer, bucket);
+    /* The last bucket is summed, because scalars are; its layers are divided in the commit. */
+    const bool last = bucket == &reducer->buckets[reducer->n_buckets - 1];
+    if (last) {
+        write_verdict(reducer, bucket);
+    }
+    bucket->started = true;
+    lmn_status status = LMN_OK;
+    if (bucket->dense_count > 0) {
+        status = lmn_allreduce_start(bucket->allreduce, bucket->vectors, bucket->averages,
+                                     bucket->dense_count, last ? 1.0F : 1.0F / (float)reducer->size,
+                                     err);
+    }
+    if (status == LMN_OK && bucket->gathered_layers > 0) {
+        status =
+            lmn_allgatherv_start(bucket->allgatherv, bucket->message, bucket->message_bytes, err);
+    }
+    return status;
+}
+
+/* The last bucket stays for lmn_reducer_finish. */
+static lmn_status start_complete_buckets(lmn_reducer *reducer, lmn_error *err)
+{
+    while (reducer->next_bucket + 1 < reducer->n_buckets &&
+           reducer->buckets[reducer->next_bucket].pending == 0) {
+        lmn__bucket *bucket = &reducer->buckets[reducer->next_bucket++];
+        const lmn_status status = start_bucket(reducer, bucket, err);
+        if (status != LMN_OK) {
+            return status;
+        }
+    }
+    return LMN_OK;
+}
+
+lmn_status lmn_reducer_ready(lmn_reducer *reducer, size_t layer, const float *gradient,
+                             lmn_error *err)
+{
+    if (!reducer->open || layer >= reducer->n_layers || reducer->layers[layer].ready) {
+        const char *why = !reducer->open ? "no step is open" : "not a layer, or handed over before";
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "gradient of layer %zu refused: %s", layer,
+                             why);
+    }
+    lmn__layer *found = &reducer->layers[layer];
+    if (gradient == NULL) {
+        memset(found->gradient, 0, found->count * sizeof *gradient);
+    } else if (gradient != found->gradient) {
+        memcpy(found->gradient, gradient, found->count * sizeof *gradient);
+    }
+    found->ready = true;
+    reducer->buckets[found->bucket].pending--;
+    return start_complete_buckets(reducer, err);
+}
+
+lmn_status lmn_reducer_fail(lmn_reducer *reducer, lmn_status status, const lmn_error *cause,
+                            lmn_error *err)
+{
+    assert(reducer->open && status != LMN_OK);
+    record_failure(reducer, status, cause);
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        reducer->layers[i].ready = true;
+    }
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        reducer->buckets[i].pending = 0;
+    }
+    return start_complete_buckets(reducer, err);
+}
+
+void lmn_reducer_set_scalar(lmn_reducer *reducer, size_t index, float value)
+{
+    assert(reducer->open && index < reducer->n_scalars);
+    reducer->scalars[index] = value;
+}
+
+static lmn_status progress_bucket(lmn__bucket *bucket, lmn_error *err)
+{
+    if (!bucket->started) {
+        return LMN_OK;
+    }
+    const lmn_status dense = lmn_collective_progress(bucket->allreduce, err);
+    if (dense < LMN_OK || bucket->allgatherv == NULL) {
+        return dense;
+    }
+    const lmn_status gathered = lmn_collective_progress(bucket->allgatherv, err);
+    return gathered == LMN_OK ? dense : gathered;
+}
+
+/* LMN_IN_PROGRESS while any started bucket is under way. */
+static lmn_status progress_all(lmn_reducer *reducer, lmn_error *err)
+{
+    lmn_status all = LMN_OK;
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        const lmn_status status = progress_bucket(&reducer->buckets[i], err);
+        if (status < LMN_OK) {
+            return status;
+        }
+        all = status == LMN_IN_PROGRESS ? status : all;
+    }
+    return all;
+}
+
+lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err)
+{
+    const lmn_status status = progress_all(reducer, err);
+    return status == LMN_IN_PROGRESS ? LMN_OK : status;
+}
+
+static void fail_if_incomplete(lmn_reducer *reducer)
+{
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        if (!reducer->layers[i].ready) {
+            lmn_error cause = lmn_error_none();
+            const lmn_status status =
+                lmn_error_set(&cause, LMN_ERR_ARGUMENT,
+                              "the gradient of layer '%s' was not handed over in step %llu",
+                              reducer->layers[i].name, (unsigned long long)reducer->step);
+            record_failure(reducer, status, &cause);
+            return;
+        }
+    }
+}
+
+static lmn_status exchange(lmn_reducer *reducer, lmn_error *err)
+{
+    fail_if_incomplete(reducer);
+    lmn_status status = LMN_OK;
+    for (; reducer->next_bucket < reducer->n_buckets && status == LMN_OK; reducer->next_bucket++) {
+        lmn__bucket *bucket = &reducer->buckets[reducer->next_bucket];
+        status = start_bucket(reducer, bucket, err);
+    }
+    while (status == LMN_OK) {
+        status = progress_all(reducer, err);
+        if (status == LMN_OK) {
+            return LMN_OK;
+        }
+        status = status == LMN_IN_PROGRESS ? LMN_OK : status;
+    }
+    return status;
+}
+
+static lmn_status check_messages(const lmn_reducer *reducer, lmn_error *err)
+{
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        const lmn__bucket *bucket = &reducer->buckets[i];
+        for (int rank = 0; rank < reducer->size && bucket->gathered_layers > 0; rank++) {
+            const lmn_status status = lmn__frame_check(reducer, bucket, rank, err);
+            if (status != LMN_OK) {
+                return status;
+            }
+        }
+    }
+    return LMN_OK;
+}
+
+static uint64_t dense_bytes(const lmn_reducer *reducer)
+{
+    uint64_t all_ranks = 0;
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        const lmn__bucket *bucket = &reducer->buckets[i];
+        size_t count = 0;
+        for (size_t place = 0; place < bucket->layer_count; place++) {
+            count += reducer->layers[reducer->order[bucket->first_layer + place]].count;
+        }
+        all_ranks += lmn_allreduce_bytes(reducer->size, count);
+    }
+    const uint64_t size = (uint64_t)reducer->size;
+    return all_ranks / size + ((uint64_t)reducer->rank < all_ranks % size ? 1 : 0);
+}
+
+/* What the last bucket says of the whole step; on trouble the ranks settle on one message. */
+static lmn_status take_verdict(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+{
+    const lmn__bucket *last = &reducer->buckets[reducer->n_buckets - 1];
+    const float *verdict = verdict_of(reducer, last, last->averages);
+    memcpy(report->scalars, verdict + LMN__VERDICT_COUNT, reducer->n_scalars * sizeof(float));
+    const bool failed = verdict[LMN__VERDICT_FAILED] != 0.0F;
+    report->applied = !failed && verdict[LMN__VERDICT_NONFINITE] == 0.0F;
+    if (report->applied) {
+        return LMN_OK;
+    }
+    lmn_error cause = reducer->failure_error;
+    const lmn_status skipped = reducer->nonfinite ? LMN_ERR_NONFINITE : LMN_OK;
+    const lmn_status status =
+        lmn_agree(reducer->world, failed ? reducer->failure : skipped, &cause);
+    if (!failed && status == LMN_ERR_NONFINITE) {
+        memcpy(report->reason, cause.message, sizeof report->reason - 1);
+        return LMN_OK;
+    }
+    if (err != NULL) {
+        *err = cause;
+    }
+    return status;
+}
+
+lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out, lmn_error *err)
+{
+    if (!reducer->open) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "no step is open: begin one before finishing");
+    }
+    lmn_step_report report = {.applied = false};
+    const double start = lmn_clock_seconds();
+    const double encoded_before = reducer->seconds_encode;
+    lmn_status status = exchange(reducer, err);
+    const double arrived = lmn_clock_seconds();
+    reducer->open = false;
+    report.seconds_encode = reducer->seconds_encode;
+    report.seconds_wait = arrived - start - (reducer->seconds_encode - encoded_before);
+    report.bytes_sent = bytes_sent(reducer) - reducer->bytes_before;
+    report.bytes_dense = dense_bytes(reducer);
+    if (status == LMN_OK) {
+        status = take_verdict(reducer, &report, err);
+    }
+    if (status == LMN_OK && report.applied) {
+        status = check_messages(reducer, err);
+    }
+    if (status == LMN_OK && report.applied) {
+        lmn__reducer_commit(reducer);
+        report.seconds_decode = lmn_clock_seconds() - arrived;
+        if (lmn_allocator_adjusts(reducer->allocator, reducer->step)) {
+            status = lmn__reducer_adjust(reducer, &report, err);
+        }
+    }
+    if (status == LMN_OK) {
+        *report_out = report;
+    }
+    return status;
+}
