@@ -1,0 +1,429 @@
+/*
+ * Results in memory: attributes, lists and rows that wait for a flush.
+ *
+ * A table keeps its waiting rows column by column, as the file does, in memory taken when it was
+ * made. Nothing here touches the file but opening; results_file.c does.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "files_internal.h"
+#include "lamina/memory.h"
+#include "results_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- opening and closing ---- */
+
+/* Find out now, not after the first hour, that the file cannot be written. */
+static lmn_status check_writable(const char *path, lmn_error *err)
+{
+    char part[LMN_PATH_BYTES];
+    const lmn_status status = lmn__path_format(part, err, "%s.part", path);
+    if (status != LMN_OK) {
+        return status;
+    }
+    const int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        return lmn__io_error(err, errno, "cannot write results to '%s'", path);
+    }
+    lmn__file_close(fd);
+    (void)unlink(part);
+    return LMN_OK;
+}
+
+/* With resume: whether there is a file, which must then be a good one. */
+static lmn_status find_file(lmn_results *results, lmn_error *err)
+{
+    if (access(results->path, F_OK) != 0) {
+        return LMN_OK;
+    }
+    hid_t file = H5I_INVALID_HID;
+    const lmn__h5_quiet quiet = lmn__h5_quiet_begin();
+    const lmn_status status = lmn__h5_open_kind(results->path, LMN_FILE_RESULTS, &file, err);
+    lmn__h5_close_file(file);
+    lmn__h5_quiet_end(&quiet);
+    results->has_file = status == LMN_OK;
+    return status;
+}
+
+lmn_status lmn_results_open(const char *path, bool resume, lmn_results **results_out,
+                            lmn_error *err)
+{
+    lmn_results *results = lmn_alloc(1, sizeof *results, err);
+    if (results == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    lmn_status status = lmn__path_format(results->path, err, "%s", path);
+    if (status == LMN_OK) {
+        status = check_writable(path, err);
+    }
+    if (status == LMN_OK && resume) {
+        status = find_file(results, err);
+    }
+    if (status != LMN_OK) {
+        lmn_results_close(results);
+        return status;
+    }
+    results->is_changed = !results->has_file;
+    *results_out = results;
+    return LMN_OK;
+}
+
+static void free_entry(lmn__entry *entry)
+{
+    if (entry != NULL) {
+        lmn_free(entry->values);
+        lmn_free(entry->texts);
+        lmn_free(entry);
+    }
+}
+
+static void free_table(lmn_table *table)
+{
+    if (table != NULL) {
+        lmn_free(table->layout);
+        lmn_free(table->columns);
+        lmn_free(table->cells);
+        lmn_free(table);
+    }
+}
+
+void lmn__results_drop_entries(lmn_results *results)
+{
+    while (results->entries != NULL) {
+        lmn__entry *entry = results->entries;
+        results->entries = entry->next;
+        free_entry(entry);
+    }
+}
+
+void lmn_results_close(lmn_results *results)
+{
+    if (results == NULL) {
+        return;
+    }
+    lmn__results_drop_entries(results);
+    while (results->tables != NULL) {
+        lmn_table *table = results->tables;
+        results->tables = table->next;
+        free_table(table);
+    }
+    lmn_free(results);
+}
+
+/* ---- attributes and lists ---- */
+
+static bool is_attribute(const lmn__entry *entry)
+{
+    return entry->type == LMN__ENTRY_TEXT || entry->type == LMN__ENTRY_U64 ||
+           entry->type == LMN__ENTRY_F64;
+}
+
+/* Whether setting `a` makes setting `b` before it superfluous. */
+static bool replaces(const lmn__entry *a, const lmn__entry *b)
+{
+    return is_attribute(a) == is_attribute(b) && strcmp(a->place, b->place) == 0 &&
+           (!is_attribute(a) || strcmp(a->name, b->name) == 0);
+}
+
+static lmn_status entry_create(lmn__entry_type type, const char *place, const char *name,
+                               lmn__entry **entry_out, lmn_error *err)
+{
+    if (place[0] != '/' || strlen(place) >= LMN__RESULTS_NAME_BYTES ||
+        strlen(name) >= LMN__RESULTS_NAME_BYTES) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "results cannot have '%.64s' in '%.64s': places begin with '/', and "
+                             "names have less than %d bytes",
+                             name, place, LMN__RESULTS_NAME_BYTES);
+    }
+    lmn__entry *entry = lmn_alloc(1, sizeof *entry, err);
+    if (entry == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    entry->type = type;
+    memcpy(entry->place, place, strlen(place) + 1);
+    memcpy(entry->name, name, strlen(name) + 1);
+    *entry_out = entry;
+    return LMN_OK;
+}
+
+/* Put the entry into the list, in place of one that it replaces. */
+static void entry_add(lmn_results *results, lmn__entry *entry)
+{
+    lmn__entry **link = &results->entries;
+    while (*link != NULL && !replaces(entry, *link)) {
+        link = &(*link)->next;
+    }
+    if (*link != NULL) {
+        entry->next = (*link)->next;
+        free_entry(*link);
+    }
+    *link = entry;
+    results->is_changed = true;
+}
+
+static lmn_status copy_texts(const char *const *texts, size_t count, char ***copy_out,
+                             lmn_error *err)
+{
+    size_t bytes = count * sizeof(char *);
+    for (size_t i = 0; i < count; i++) {
+        bytes += strlen(texts[i]) + 1;
+    }
+    char **copy = lmn_alloc(bytes, 1, err);
+    if (copy == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    char *to = (char *)(copy + count);
+    for (size_t i = 0; i < count; i++) {
+        const size_t length = strlen(texts[i]) + 1;
+        memcpy(to, texts[i], length);
+        copy[i] = to;
+        to += length;
+    }
+    *copy_out = copy;
+    return LMN_OK;
+}
+
+lmn_status lmn_results_set_text(lmn_results *results, const char *group, const char *name,
+                                const char *value, lmn_error *err)
+{
+    lmn__entry *entry = NULL;
+    lmn_status status = entry_create(LMN__ENTRY_TEXT, group, name, &entry, err);
+    if (status == LMN_OK) {
+        status = copy_texts(&value, 1, &entry->texts, err);
+    }
+    if (status != LMN_OK) {
+        free_entry(entry);
+        return status;
+    }
+    entry_add(results, entry);
+    return LMN_OK;
+}
+
+lmn_status lmn_results_set_u64(lmn_results *results, const char *group, const char *name,
+                               uint64_t value, lmn_error *err)
+{
+    lmn__entry *entry = NULL;
+    const lmn_status status = entry_create(LMN__ENTRY_U64, group, name, &entry, err);
+    if (status == LMN_OK) {
+        entry->u64 = value;
+        entry_add(results, entry);
+    }
+    return status;
+}
+
+lmn_status lmn_results_set_f64(lmn_results *results, const char *group, const char *name,
+                               double value, lmn_error *err)
+{
+    lmn__entry *entry = NULL;
+    const lmn_status status = entry_create(LMN__ENTRY_F64, group, name, &entry, err);
+    if (status == LMN_OK) {
+        entry->f64 = value;
+        entry_add(results, entry);
+    }
+    return status;
+}
+
+lmn_status lmn_results_set_texts(lmn_results *results, const char *path, const char *const *texts,
+                                 size_t n, lmn_error *err)
+{
+    lmn__entry *entry = NULL;
+    lmn_status status = entry_create(LMN__ENTRY_TEXTS, path, "", &entry, err);
+    if (status == LMN_OK) {
+        status = copy_texts(texts, n, &entry->texts, err);
+    }
+    if (status != LMN_OK) {
+        free_entry(entry);
+        return status;
+    }
+    entry->count = n;
+    entry_add(results, entry);
+    return LMN_OK;
+}
+
+lmn_status lmn_results_set_u64s(lmn_results *results, const char *path, const char *unit,
+                                const uint64_t *values, size_t n, lmn_error *err)
+{
+    lmn__entry *entry = NULL;
+    lmn_status status = entry_create(LMN__ENTRY_U64S, path, unit, &entry, err);
+    if (status == LMN_OK) {
+        entry->values = lmn_alloc(n, sizeof *values, err);
+        status = entry->values == NULL ? LMN_ERR_MEMORY : LMN_OK;
+    }
+    if (status != LMN_OK) {
+        free_entry(entry);
+        return status;
+    }
+    for (size_t i = 0; i < n; i++) {
+        entry->values[i] = values[i];
+    }
+    entry->count = n;
+    entry_add(results, entry);
+    return LMN_OK;
+}
+
+/* ---- tables ---- */
+
+size_t lmn__table_offset(const lmn_table *table, size_t index)
+{
+    size_t offset = 0;
+    for (size_t i = 0; i < index; i++) {
+        offset += table->columns[i].width;
+    }
+    return offset;
+}
+
+static lmn_status check_columns(const char *group, const lmn_column *columns, size_t n_columns,
+                                lmn_error *err)
+{
+    bool is_good = group[0] == '/' && strlen(group) < LMN__RESULTS_NAME_BYTES && n_columns > 0 &&
+                   columns[0].type == LMN_COLUMN_U64 && columns[0].width == 1;
+    for (size_t i = 0; is_good && i < n_columns; i++) {
+        is_good = columns[i].width > 0 && strlen(columns[i].name) < LMN__RESULTS_NAME_BYTES;
+    }
+    return is_good ? LMN_OK
+                   : lmn_error_set(err, LMN_ERR_ARGUMENT,
+                                   "the table '%.200s' needs a place that begins with '/', a first "
+                                   "column of single whole numbers, and widths above 0",
+                                   group);
+}
+
+/* "step u64, loss f64, levels u64[8]": what a resumed file must have as well. */
+static lmn_status describe_layout(lmn_table *table, lmn_error *err)
+{
+    const size_t per_column = LMN__RESULTS_NAME_BYTES + 64;
+    const size_t capacity = table->n_columns * per_column;
+    table->layout = lmn_alloc(capacity, 1, err);
+    if (table->layout == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    size_t used = 0;
+    for (size_t i = 0; i < table->n_columns; i++) {
+        const lmn_column *column = &table->columns[i];
+        const char *type = column->type == LMN_COLUMN_F64 ? "f64" : "u64";
+        char width[32] = "";
+        if (column->width > 1) {
+            (void)snprintf(width, sizeof width, "[%zu]", column->width);
+        }
+        used += (size_t)snprintf(table->layout + used, capacity - used, "%s%s %s%s",
+                                 i == 0 ? "" : ", ", column->name, type, width);
+    }
+    return LMN_OK;
+}
+
+static lmn_status table_alloc(const lmn_column *columns, size_t n_columns, size_t capacity,
+                              lmn_table *table, lmn_error *err)
+{
+    table->columns = lmn_alloc(n_columns, sizeof *columns, err);
+    if (table->columns == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    for (size_t i = 0; i < n_columns; i++) {
+        table->columns[i] = columns[i];
+    }
+    table->n_columns = n_columns;
+    table->n_cells = lmn__table_offset(table, n_columns);
+    table->capacity = capacity;
+    table->cells = lmn_alloc(capacity, table->n_cells * sizeof *table->cells, err);
+    return table->cells == NULL ? LMN_ERR_MEMORY : describe_layout(table, err);
+}
+
+lmn_status lmn_results_add_table(lmn_results *results, const char *group, const lmn_column *columns,
+                                 size_t n_columns, size_t capacity, lmn_table **table_out,
+                                 lmn_error *err)
+{
+    lmn_status status = check_columns(group, columns, n_columns, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    lmn_table *table = lmn_alloc(1, sizeof *table, err);
+    if (table == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    table->results = results;
+    memcpy(table->group, group, strlen(group) + 1);
+    status = table_alloc(columns, n_columns, capacity, table, err);
+    if (status == LMN_OK && results->has_file) {
+        const lmn__h5_quiet quiet = lmn__h5_quiet_begin();
+        status = lmn__results_resume_table(results, table, err);
+        lmn__h5_quiet_end(&quiet);
+    }
+    if (status != LMN_OK) {
+        free_table(table);
+        return status;
+    }
+    lmn_table **link = &results->tables;
+    while (*link != NULL) {
+        link = &(*link)->next;
+    }
+    *link = table;
+    results->is_changed = true;
+    *table_out = table;
+    return LMN_OK;
+}
+
+lmn_status lmn_table_append(lmn_table *table, const lmn_cell *cells, lmn_error *err)
+{
+    if (table->waiting == table->capacity) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "the table '%s' is full: %zu rows wait for a flush", table->group,
+                             table->waiting);
+    }
+    if (table->has_key && cells[0].u64 <= table->last_key) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "the key '%s' of the table '%s' must ascend: %" PRIu64
+                             " follows %" PRIu64,
+                             table->columns[0].name, table->group, cells[0].u64, table->last_key);
+    }
+    const lmn_cell *from = cells;
+    lmn_cell *column = table->cells;
+    for (size_t i = 0; i < table->n_columns; i++) {
+        const size_t width = table->columns[i].width;
+        memcpy(column + table->waiting * width, from, width * sizeof *from);
+        from += width;
+        column += table->capacity * width;
+    }
+    table->waiting++;
+    table->has_key = true;
+    table->last_key = cells[0].u64;
+    table->results->is_changed = true;
+    return LMN_OK;
+}
+
+size_t lmn_table_waiting(const lmn_table *table)
+{
+    return table->waiting;
+}
+
+size_t lmn_table_room(const lmn_table *table)
+{
+    return table->capacity - table->waiting;
+}
+
+lmn_status lmn_table_truncate(lmn_table *table, uint64_t first_key, lmn_error *err)
+{
+    uint64_t kept = table->kept_rows;
+    uint64_t last_key = 0;
+    if (kept > 0) {
+        const lmn__h5_quiet quiet = lmn__h5_quiet_begin();
+        const lmn_status status = lmn__results_count_below(table, first_key, &kept, &last_key, err);
+        lmn__h5_quiet_end(&quiet);
+        if (status != LMN_OK) {
+            return status;
+        }
+    }
+    /* Column 0, the keys, stands first in the cells and ascends. */
+    while (table->waiting > 0 && table->cells[table->waiting - 1].u64 >= first_key) {
+        table->waiting--;
+    }
+    table->kept_rows = kept;
+    table->has_key = kept > 0 || table->waiting > 0;
+    table->last_key = table->waiting > 0 ? table->cells[table->waiting - 1].u64 : last_key;
+    table->results->is_changed = true;
+    return LMN_OK;
+}
