@@ -25,7 +25,7 @@ extern "C" {
 typedef struct lmn_parameters lmn_parameters;
 
 /**
- * Memory for all parameters of `graph`, not initialised.
+ * Memory for all parameters of `graph` (borrowed until destroy), zero until initialised.
  * order  [n] the graph's parameter index at each place; NULL: the graph's own order
  * Errors: LMN_ERR_MEMORY.
  */
@@ -48,7 +48,10 @@ size_t lmn_parameters_total(const lmn_parameters *parameters);
 /** 64-bit hash of all values, by name order, so that it does not depend on the layout. */
 uint64_t lmn_parameters_hash(const lmn_parameters *parameters);
 
-/** Bind the parameters of a graph with the same parameters to a plan of it. */
+/**
+ * Bind a graph's parameters, matched by name, to a plan of it.
+ * Errors: LMN_ERR_SHAPE when the graph has other parameters than these, naming one.
+ */
 lmn_status lmn_parameters_bind(lmn_parameters *parameters, const lmn_graph *graph, lmn_plan *plan,
                                lmn_error *err) LMN_NODISCARD;
 

@@ -140,7 +140,8 @@ const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer);
 
 size_t lmn_reducer_layer_count(const lmn_reducer *reducer);
 
-/** The level at which a layer travels now: 0 is dense. */
+/** The level at which a layer travels in the open step, or by plan when none is open: 0 is dense.
+ */
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text,
                               size_t capacity);

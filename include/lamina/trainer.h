@@ -34,13 +34,13 @@ typedef struct lmn_training_progress {
     double lr;
     double seconds;       /* since training began in this process */
     double samples_per_s; /* over the last steps */
-    uint64_t bytes_sent;  /* by all ranks, up to the last time ranks compared notes */
+    uint64_t bytes_sent;  /* by rank 0, since training began in this process */
     uint64_t bytes_dense;
     const lmn_evaluation *evaluation; /* not NULL right after an evaluation */
 } lmn_training_progress;
 
 typedef struct lmn_trainer_options {
-    lmn_reducer_options reducer;
+    lmn_reducer_options reducer;      /* n_scalars is the trainer's own */
     const char *optimizer;            /* "sgd:momentum=0.9" */
     const char *schedule;             /* "cosine" */
     double lr;                        /* 0.05 */
@@ -75,7 +75,7 @@ typedef struct lmn_training_summary {
     uint64_t skipped; /* of these, skipped */
     double epochs;
     double loss;          /* of the last step */
-    lmn_evaluation test;  /* samples 0 when the dataset has no test split */
+    lmn_evaluation test;  /* the last one; samples 0 when none was made */
     double seconds;       /* training, without evaluation and checkpoints, resumed ones included */
     double total_seconds; /* everything */
     uint64_t bytes_sent;  /* by all ranks */
@@ -96,13 +96,14 @@ void lmn_trainer_destroy(lmn_trainer *trainer);
 
 /**
  * Keep a text with the run: an attribute of /configuration in run.h5 and of every checkpoint.
- * With `must_match` a resumed run must have been given the same text. Before lmn_trainer_run.
+ * With `must_match` a resumed run must have been given the same text. Before lmn_trainer_run; the
+ * same on all ranks. Local. Errors: LMN_ERR_ARGUMENT (a name that is taken), LMN_ERR_MEMORY.
  */
 lmn_status lmn_trainer_describe(lmn_trainer *trainer, const char *name, const char *value,
                                 bool must_match, lmn_error *err) LMN_NODISCARD;
 
 /**
- * Load the newest checkpoint when resuming, then train to the end, or until stopped.
+ * Load the newest checkpoint when resuming, then train to the end, or until stopped. Once only.
  * Collective. Errors, the same on all ranks: LMN_ERR_NONFINITE (too many skipped steps),
  * LMN_ERR_DIVERGED (parameters differ between ranks), LMN_ERR_IO (checkpoint or results), those of
  * the parts. What was written before stays whole.

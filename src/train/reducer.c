@@ -344,9 +344,10 @@ size_t lmn_reducer_layer_count(const lmn_reducer *reducer)
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer)
 {
     const lmn__layer *found = &reducer->layers[layer];
-    return found->small
-               ? 0
-               : lmn__reducer_travel_level(reducer, found->count, (size_t)reducer->levels[layer]);
+    if (reducer->open || found->small) {
+        return found->travel_level;
+    }
+    return lmn__reducer_travel_level(reducer, found->count, (size_t)reducer->levels[layer]);
 }
 
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text, size_t capacity)

@@ -1,0 +1,173 @@
+/*
+ * One training step, as the data flows: batch, gradients, estimate of their mean, new parameters.
+ *
+ * Gradients are handed to the reducer while the plan still computes the next ones. A rank that
+ * fails on the way says so to the reducer and keeps taking part, so that all ranks leave the step
+ * together and with the same error. Nothing here allocates.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "lamina/clock.h"
+#include "trainer_internal.h"
+
+#include <inttypes.h>
+
+/* Weight of the newest step in the smoothed time of a step. */
+static const double NEWEST = 0.1;
+
+static lmn_status hand_over(void *user, size_t output, lmn_error *err)
+{
+    const lmn_trainer *trainer = user;
+    if (output < LMN__OUTPUT_GRADIENTS) {
+        return LMN_OK;
+    }
+    const size_t layer = trainer->learner.layer_of[output - LMN__OUTPUT_GRADIENTS];
+    return lmn_reducer_ready(trainer->reducer, layer, lmn_reducer_gradient(trainer->reducer, layer),
+                             err);
+}
+
+static lmn_status move_messages(void *user, lmn_error *err)
+{
+    const lmn_trainer *trainer = user;
+    return lmn_reducer_progress(trainer->reducer, err);
+}
+
+/* Rows of this rank weigh size / batch, so that the mean over ranks is the mean over the batch. */
+static float row_weight(const lmn_trainer *trainer)
+{
+    return (float)((double)lmn_world_size(trainer->world) /
+                   (double)trainer->settings.options.global_batch);
+}
+
+static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *record, lmn_error *err)
+{
+    lmn__learner *learner = &trainer->learner;
+    const double start = lmn_clock_seconds();
+    lmn_batch batch;
+    lmn_status status = lmn_reader_next(trainer->reader, &batch, err);
+    record->seconds_read = lmn_clock_seconds() - start;
+    if (status != LMN_OK) {
+        return status;
+    }
+    lmn__inputs_fill(&learner->inputs, &batch, row_weight(trainer));
+    const lmn_run run = {.seed = trainer->settings.options.seed,
+                         .step = record->step,
+                         .first_row = batch.first_row,
+                         .training = true,
+                         .on_output = hand_over,
+                         .on_progress = move_messages,
+                         .user = trainer};
+    status = lmn_plan_run(learner->plan, &run, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    const float *loss = lmn_plan_value(learner->plan, learner->task.loss);
+    const float *hits = lmn_plan_value(learner->plan, learner->task.hits);
+    lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_LOSS, *loss);
+    lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_HITS, *hits);
+    return LMN_OK;
+}
+
+static void say_wishes(lmn_trainer *trainer)
+{
+    const lmn_trainer_options *options = &trainer->settings.options;
+    const bool stops = options->should_stop != NULL && options->should_stop(options->user);
+    const bool saves = lmn_world_rank(trainer->world) == 0 && options->checkpoint_seconds > 0.0 &&
+                       lmn_clock_seconds() - trainer->checkpoint_at >= options->checkpoint_seconds;
+    lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_STOP, stops ? 1.0F : 0.0F);
+    lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_CHECKPOINT, saves ? 1.0F : 0.0F);
+}
+
+/* Collective. A local failure of one rank becomes the failure of all. */
+static lmn_status reduce_gradients(lmn_trainer *trainer, lmn__step_record *record, lmn_error *err)
+{
+    lmn_status status = lmn_reducer_begin(trainer->reducer, record->step, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    lmn__records_note_levels(trainer);
+    lmn_error cause = lmn_error_none();
+    status = compute_gradients(trainer, record, &cause);
+    if (status == LMN_ERR_COMM) {
+        return lmn_error_set(err, status, "%s", cause.message);
+    }
+    if (status != LMN_OK) {
+        status = lmn_reducer_fail(trainer->reducer, status, &cause, err);
+    }
+    if (status == LMN_OK) {
+        say_wishes(trainer);
+        status = lmn_reducer_finish(trainer->reducer, &trainer->report, err);
+    }
+    return status;
+}
+
+static double learning_rate(const lmn_trainer *trainer, uint64_t step)
+{
+    return trainer->settings.options.lr *
+           lmn_schedule_factor(trainer->learner.schedule, step, trainer->settings.total_steps);
+}
+
+static void count_step(lmn_trainer *trainer)
+{
+    const lmn_step_report *report = &trainer->report;
+    lmn__progress *progress = &trainer->progress;
+    const float loss_sum = report->scalars[LMN__SCALAR_LOSS];
+    progress->loss = (double)loss_sum / lmn_world_size(trainer->world);
+    progress->steps++;
+    progress->updates += report->applied ? 1 : 0;
+    progress->skipped += report->applied ? 0 : 1;
+    progress->skipped_in_a_row = report->applied ? 0 : progress->skipped_in_a_row + 1;
+    trainer->stop_wanted = report->scalars[LMN__SCALAR_STOP] > 0.0F;
+    trainer->checkpoint_wanted = report->scalars[LMN__SCALAR_CHECKPOINT] > 0.0F;
+}
+
+static void record_step(lmn_trainer *trainer, lmn__step_record *record, double start)
+{
+    const lmn_step_report *report = &trainer->report;
+    record->applied = report->applied;
+    record->loss = trainer->progress.loss;
+    record->seconds = lmn_clock_seconds() - start;
+    record->seconds_encode = report->seconds_encode;
+    record->seconds_wait = report->seconds_wait;
+    record->seconds_decode = report->seconds_decode;
+    record->seconds_compute = record->seconds - record->seconds_read - record->seconds_encode -
+                              record->seconds_wait - record->seconds_decode;
+    lmn__records_add_step(trainer, record);
+    trainer->last_lr = record->lr;
+    trainer->own_bytes_sent += report->bytes_sent;
+    trainer->own_bytes_dense += report->bytes_dense;
+    trainer->progress.seconds += record->seconds;
+    trainer->step_seconds = trainer->step_seconds > 0.0
+                                ? (1.0 - NEWEST) * trainer->step_seconds + NEWEST * record->seconds
+                                : record->seconds;
+}
+
+static lmn_status check_skips(const lmn_trainer *trainer, lmn_error *err)
+{
+    const lmn__progress *progress = &trainer->progress;
+    if (progress->skipped_in_a_row < trainer->settings.options.skip_limit) {
+        return LMN_OK;
+    }
+    return lmn_error_set(err, LMN_ERR_NONFINITE,
+                         "%" PRIu64 " steps in a row were skipped; in the last one: %s; lower the "
+                         "learning rate or look for bad samples",
+                         progress->skipped_in_a_row, trainer->report.reason);
+}
+
+lmn_status lmn__trainer_step(lmn_trainer *trainer, lmn_error *err)
+{
+    const double start = lmn_clock_seconds();
+    const uint64_t step = trainer->progress.steps;
+    lmn__step_record record = {.step = step, .lr = learning_rate(trainer, step)};
+    const lmn_status status = reduce_gradients(trainer, &record, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    if (trainer->report.applied) {
+        lmn__learner_update(&trainer->learner, trainer->reducer, record.lr,
+                            trainer->progress.updates);
+    }
+    count_step(trainer);
+    record_step(trainer, &record, start);
+    return check_skips(trainer, err);
+}
