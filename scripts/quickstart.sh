@@ -38,13 +38,24 @@ sh scripts/dependencies.sh build
 
 say "build"
 mkdir -p "$out"
-cmake --preset release -DLAMINA_BUILD_TESTS=OFF -DLAMINA_WARNINGS_AS_ERRORS=OFF >"$out/build.log" 2>&1 &&
-    cmake --build --preset release --target lamina_program -j "$(nproc)" >>"$out/build.log" 2>&1 || {
+build() {
+    cmake --preset release -DLAMINA_BUILD_TESTS=OFF -DLAMINA_WARNINGS_AS_ERRORS=OFF &&
+        cmake --build --preset release --target lamina_program -j "$(nproc)"
+}
+if ! build >"$out/build.log" 2>&1; then
     tail -n 40 "$out/build.log" >&2
     echo "quickstart: the build failed; all of its output is in $out/build.log" >&2
     exit 1
-}
+fi
 "$lamina" --version
+
+# cores: how many this process may use; two hardware threads of one count once, as for mpirun.
+cores() {
+    usable=$(nproc)
+    physical=$(lscpu -p=CORE,SOCKET 2>/dev/null | grep -v '^#' | sort -u | wc -l)
+    [ "$physical" -gt 0 ] && [ "$physical" -lt "$usable" ] && usable=$physical
+    echo "$usable"
+}
 
 # Open MPI wants to be told that root may run it and that ranks may share cores; and containers
 # refuse the kernel's copying between processes, which it would use by default.
@@ -52,7 +63,7 @@ mpirun="mpirun -np $RANKS"
 if mpirun --version 2>/dev/null | grep -q -e 'Open MPI' -e OpenRTE; then
     mpirun="$mpirun --bind-to none"
     [ "$(id -u)" -ne 0 ] || mpirun="$mpirun --allow-run-as-root"
-    [ "$(nproc)" -ge "$RANKS" ] || mpirun="$mpirun --oversubscribe"
+    [ "$(cores)" -ge "$RANKS" ] || mpirun="$mpirun --oversubscribe"
     export OMPI_MCA_btl_vader_single_copy_mechanism=none
 fi
 export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1

@@ -1,0 +1,62 @@
+/*
+ * `lamina train vision`: image classification.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "app_train.h"
+
+typedef struct vision_options {
+    const char *model;
+    lmn_vision_task task; /* lives as long as the trainer that borrows it */
+} vision_options;
+
+static const option_row rows[] = {
+    {.heading = "Model:",
+     .name = "model",
+     .short_name = 'm',
+     .type = OPTION_TEXT,
+     .offset = offsetof(vision_options, model),
+     .argument = "SPEC",
+     .initial = "cnn",
+     .environment = "LAMINA_MODEL",
+     .help = "network to train"},
+};
+
+static lmn_task make_task(void *values, const lmn_dataset_info *info)
+{
+    vision_options *options = values;
+    options->task = lmn_vision_task_make(options->model, info);
+    return lmn_vision_task_get(&options->task);
+}
+
+static lmn_status describe(const void *values, lmn_trainer *trainer, lmn_error *err)
+{
+    const vision_options *options = values;
+    const lmn_status status = lmn_trainer_describe(trainer, "task", "vision", true, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    return lmn_trainer_describe(trainer, "model", options->model, true, err);
+}
+
+static void print_choices(void)
+{
+    train_print_methods("model", lmn_model_entry);
+}
+
+static exit_code run(int argc, char **argv)
+{
+    vision_options options = {0};
+    const train_application application = {
+        .command = "lamina train vision",
+        .summary = "Train an image classifier on all ranks of an MPI job. Start it with mpirun "
+                   "or srun; alone it trains on one rank.",
+        .own = {.rows = rows, .n_rows = sizeof rows / sizeof rows[0], .values = &options},
+        .make_task = make_task,
+        .describe = describe,
+        .print_choices = print_choices};
+    return train_application_run(&application, argc, argv);
+}
+
+const command command_train_vision = {
+    .path = "train vision", .summary = "train an image classifier", .run = run};

@@ -1,0 +1,259 @@
+/*
+ * Settings of a training run.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "train_settings.h"
+
+#include <string.h>
+
+#define MEMBER(name) offsetof(train_settings, name)
+
+static const double COUNT_MAX = 1e15;
+
+static const option_row rows[] = {
+    {.heading = "Data and length:",
+     .name = "data",
+     .short_name = 'd',
+     .type = OPTION_TEXT,
+     .offset = MEMBER(data),
+     .argument = "FILE",
+     .environment = "LAMINA_DATA",
+     .is_required = true,
+     .help = "dataset, as `lamina data import` writes it"},
+    {.name = "epochs",
+     .short_name = 'e',
+     .type = OPTION_F64,
+     .offset = MEMBER(epochs),
+     .argument = "N",
+     .initial = "3",
+     .environment = "LAMINA_EPOCHS",
+     .min = 1e-3,
+     .max = 1e6,
+     .help = "passes over the training split; need not be whole"},
+    {.name = "steps",
+     .type = OPTION_U64,
+     .offset = MEMBER(steps),
+     .argument = "N",
+     .initial = "0",
+     .environment = "LAMINA_STEPS",
+     .max = COUNT_MAX,
+     .help = "training steps in all, in place of --epochs; 0: as --epochs says"},
+    {.name = "batch",
+     .short_name = 'b',
+     .type = OPTION_U64,
+     .offset = MEMBER(batch),
+     .argument = "N",
+     .initial = "128",
+     .unit = "samples",
+     .environment = "LAMINA_BATCH",
+     .min = 1,
+     .max = 1 << 24,
+     .help = "samples of one step, over all ranks together"},
+    {.name = "seed",
+     .short_name = 's',
+     .type = OPTION_U64,
+     .offset = MEMBER(seed),
+     .argument = "N",
+     .initial = "1",
+     .environment = "LAMINA_SEED",
+     .max = 18446744073709551615.0,
+     .help = "of everything random; same seed and ranks: same bits"},
+    {.heading = "Updates:",
+     .name = "optimizer",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(optimizer),
+     .argument = "SPEC",
+     .initial = "sgd:momentum=0.9",
+     .environment = "LAMINA_OPTIMIZER",
+     .help = "update rule"},
+    {.name = "lr",
+     .type = OPTION_F64,
+     .offset = MEMBER(lr),
+     .argument = "X",
+     .initial = "0.05",
+     .environment = "LAMINA_LR",
+     .min = 1e-12,
+     .max = 1e3,
+     .help = "learning rate, which the schedule scales"},
+    {.name = "schedule",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(schedule),
+     .argument = "SPEC",
+     .initial = "cosine",
+     .environment = "LAMINA_SCHEDULE",
+     .help = "learning rate over time"},
+    {.heading = "Communication:",
+     .name = "compress",
+     .short_name = 'c',
+     .type = OPTION_TEXT,
+     .offset = MEMBER(compress),
+     .argument = "SPEC",
+     .initial = "topk:density=0.01",
+     .environment = "LAMINA_COMPRESS",
+     .help = "how gradients are compressed"},
+    {.name = "feedback",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(feedback),
+     .argument = "SPEC",
+     .initial = "econtrol",
+     .environment = "LAMINA_FEEDBACK",
+     .help = "what becomes of the part that was not sent"},
+    {.name = "allocate",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(allocate),
+     .argument = "SPEC",
+     .initial = "lgreco",
+     .environment = "LAMINA_ALLOCATE",
+     .help = "which layer is compressed how much"},
+    {.name = "bucket",
+     .type = OPTION_BYTES,
+     .offset = MEMBER(bucket_bytes),
+     .argument = "BYTES",
+     .initial = "4MiB",
+     .environment = "LAMINA_BUCKET",
+     .min = 4096,
+     .max = 1 << 30,
+     .help = "gradients that travel together"},
+    {.heading = "Results and checkpoints:",
+     .name = "out",
+     .short_name = 'o',
+     .type = OPTION_TEXT,
+     .offset = MEMBER(out),
+     .argument = "FILE",
+     .initial = "run.h5",
+     .environment = "LAMINA_OUT",
+     .help = "results; a file of that name is replaced, with --resume continued"},
+    {.name = "checkpoint-dir",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(checkpoint_dir),
+     .argument = "DIR",
+     .environment = "LAMINA_CHECKPOINT_DIR",
+     .help = "write checkpoints there, one at the end or at a stop at least"},
+    {.name = "checkpoint-every",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(checkpoint_every),
+     .argument = "N|TIME",
+     .environment = "LAMINA_CHECKPOINT_EVERY",
+     .help = "also every N steps, or every 90s, 10m, 1h"},
+    {.name = "keep",
+     .type = OPTION_U64,
+     .offset = MEMBER(keep),
+     .argument = "N",
+     .initial = "3",
+     .environment = "LAMINA_KEEP",
+     .max = 1e6,
+     .help = "newest checkpoints that stay; 0: all"},
+    {.name = "resume",
+     .short_name = 'r',
+     .type = OPTION_FLAG,
+     .offset = MEMBER(resume),
+     .environment = "LAMINA_RESUME",
+     .help = "go on from the newest complete checkpoint in --checkpoint-dir, if there is one"},
+    {.heading = "Checks:",
+     .name = "evaluate-every",
+     .type = OPTION_U64,
+     .offset = MEMBER(evaluate_every),
+     .argument = "N",
+     .initial = "0",
+     .unit = "steps",
+     .environment = "LAMINA_EVALUATE_EVERY",
+     .max = COUNT_MAX,
+     .help = "test as often; 0: after every epoch; always at the end"},
+    {.name = "verify-every",
+     .type = OPTION_U64,
+     .offset = MEMBER(verify_every),
+     .argument = "N",
+     .initial = "100",
+     .unit = "steps",
+     .environment = "LAMINA_VERIFY_EVERY",
+     .max = COUNT_MAX,
+     .help = "compare the parameters of all ranks as often; 0: never"},
+    {.heading = "Machine and console:",
+     .name = "threads",
+     .short_name = 't',
+     .type = OPTION_TEXT,
+     .offset = MEMBER(threads),
+     .argument = "N|auto",
+     .initial = "auto",
+     .environment = "LAMINA_THREADS",
+     .help = "threads of each rank; auto: the cores it shares with no other rank"},
+    {.name = "quiet",
+     .short_name = 'q',
+     .type = OPTION_FLAG,
+     .offset = MEMBER(is_quiet),
+     .environment = "LAMINA_QUIET",
+     .help = "say nothing but errors"},
+};
+
+option_set train_settings_rows(train_settings *settings)
+{
+    return (option_set){.rows = rows, .n_rows = sizeof rows / sizeof rows[0], .values = settings};
+}
+
+/* "500" is steps; "90s", "10m" are time. */
+static lmn_status apply_checkpoint_every(const char *text, lmn_trainer_options *options,
+                                         lmn_error *err)
+{
+    const bool is_count = text[strspn(text, "0123456789")] == '\0';
+    double value = 0.0;
+    if (lmn_parse_seconds(text, &value, err) != LMN_OK || value <= 0.0 || value > COUNT_MAX) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "option --checkpoint-every: '%s' is neither a number of steps, such "
+                             "as 500, nor a time, such as 90s, 10m or 1h",
+                             text);
+    }
+    if (is_count) {
+        options->checkpoint_every = (uint64_t)value;
+    } else {
+        options->checkpoint_seconds = value;
+    }
+    return LMN_OK;
+}
+
+static lmn_status check_together(const train_settings *s, lmn_error *err)
+{
+    if (s->checkpoint_dir == NULL && s->resume) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "option --resume needs --checkpoint-dir DIR to resume from");
+    }
+    if (s->checkpoint_dir == NULL && s->checkpoint_every != NULL) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "option --checkpoint-every needs --checkpoint-dir DIR to write to");
+    }
+    return LMN_OK;
+}
+
+lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *options_out,
+                                lmn_error *err)
+{
+    lmn_status status = check_together(s, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    lmn_trainer_options o = lmn_trainer_options_default();
+    o.reducer.compress = s->compress;
+    o.reducer.feedback = s->feedback;
+    o.reducer.allocate = s->allocate;
+    o.reducer.bucket_bytes = (size_t)s->bucket_bytes;
+    o.optimizer = s->optimizer;
+    o.schedule = s->schedule;
+    o.lr = s->lr;
+    o.epochs = s->epochs;
+    o.steps = s->steps;
+    o.global_batch = (size_t)s->batch;
+    o.seed = s->seed;
+    o.evaluate_every = s->evaluate_every;
+    o.results_path = s->out;
+    o.checkpoint_directory = s->checkpoint_dir;
+    o.checkpoint_keep = (size_t)s->keep;
+    o.resume = s->resume;
+    o.verify_every = s->verify_every;
+    if (s->checkpoint_every != NULL) {
+        status = apply_checkpoint_every(s->checkpoint_every, &o, err);
+    }
+    if (status == LMN_OK) {
+        *options_out = o;
+    }
+    return status;
+}

@@ -1,0 +1,46 @@
+/*
+ * Settings of a training run: the options that all training applications have.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_APPS_TRAIN_SETTINGS_H
+#define LAMINA_APPS_TRAIN_SETTINGS_H
+
+#include "lamina/lamina.h"
+#include "options.h"
+
+typedef struct train_settings {
+    const char *data;
+    double epochs;
+    uint64_t steps;
+    uint64_t batch;
+    const char *optimizer;
+    double lr;
+    const char *schedule;
+    const char *compress;
+    const char *feedback;
+    const char *allocate;
+    uint64_t seed;
+    const char *out;
+    const char *checkpoint_dir;
+    const char *checkpoint_every;
+    uint64_t keep;
+    bool resume;
+    uint64_t evaluate_every;
+    uint64_t verify_every;
+    const char *threads;
+    uint64_t bucket_bytes;
+    bool is_quiet;
+} train_settings;
+
+/** The rows that fill `settings`. */
+option_set train_settings_rows(train_settings *settings);
+
+/**
+ * Trainer options from settings; texts are borrowed from them.
+ * Errors: LMN_ERR_USAGE (options that make no sense together).
+ */
+lmn_status train_settings_apply(const train_settings *settings, lmn_trainer_options *options_out,
+                                lmn_error *err) LMN_NODISCARD;
+
+#endif

@@ -1,0 +1,109 @@
+#!/bin/sh
+# A run from options to files: repeatable, resumable, stoppable, and told in JSON and in words.
+#
+# SPDX-License-Identifier: Apache-2.0
+set -eu
+. "$SOURCE_DIR/tests/cli/support/common.sh"
+
+make_dataset tiny 512 100 28
+steps=60
+common="--data tiny.h5 --model mlp:hidden=128 --batch 64 --steps $steps --threads 1 --lr 0.1
+    --compress topk:density=0.02 --feedback econtrol --allocate lgreco:warmup=4,window=4,every=10"
+
+# train NAME OPTION...: on two ranks, results in NAME.h5
+train() {
+    name=$1
+    shift
+    # shellcheck disable=SC2086 # the common options are separate words
+    expect 0 ranks 2 "$LAMINA" train vision $common --out "$name.h5" "$@"
+}
+
+check "a run on two ranks ends with results that inspect tells as JSON"
+train straight --checkpoint-dir straight
+grep -q '^test accuracy' out.txt || fail "no summary"
+grep -q 'train vision --model mlp:hidden=128' err.txt || fail "the configuration was not printed"
+for key in test_accuracy test_loss train_loss steps seconds bytes_sent bytes_dense ranks seed \
+    param_hash configuration; do
+    json straight.h5 "x['$key']" >value.txt || fail "no $key"
+done
+[ "$(json straight.h5 "x['steps']")" = $steps ] || fail "steps"
+[ "$(json straight.h5 "x['ranks']")" = 2 ] || fail "ranks"
+[ "$(json straight.h5 "0 < x['bytes_sent'] < x['bytes_dense']")" = True ] || fail "bytes"
+[ "$(json straight.h5 "x['configuration']['compress']")" = topk:density=0.02 ] ||
+    fail "compress is not told as given"
+[ "$(json straight.h5 "x['configuration']['model']")" = mlp:hidden=128 ] || fail "model"
+straight=$(json straight.h5 "x['param_hash']")
+case $straight in 0x????????????????) ;; *) fail "param_hash is '$straight'" ;; esac
+
+check "the checkpoint tells step, ranks, hash, sizes and mechanisms"
+last=$(newest straight)
+[ "$(json "$last" "x['step']")" = $steps ] || fail "step"
+[ "$(json "$last" "x['ranks']")" = 2 ] || fail "ranks"
+[ "$(json "$last" "x['param_hash']")" = "$straight" ] || fail "hash"
+[ "$(json "$last" "x['sizes']['parameters']")" = $((784 * 128 + 128 + 128 * 10 + 10)) ] || fail "sizes"
+[ "$(json "$last" "x['mechanisms']['feedback']")" = econtrol ] || fail "mechanisms"
+
+check "inspect explains results and checkpoints in words, and compares runs"
+expect 0 "$LAMINA" inspect straight.h5
+grep -q 'test accuracy' out.txt || fail "no accuracy in words"
+expect 0 "$LAMINA" inspect "$last"
+grep -q "checkpoint after step $steps" out.txt || fail "no step in words"
+expect 0 "$LAMINA" inspect straight.h5 straight.h5
+[ "$(wc -l <out.txt)" -eq 3 ] || fail "not a table of two runs"
+
+check "eval gives the run's own test accuracy, from a file and from a directory, on 1 and 2 ranks"
+accuracy=$(json straight.h5 "'%.4f' % x['test_accuracy']")
+expect 0 "$LAMINA" eval --data tiny.h5 --checkpoint "$last"
+grep -q "test accuracy $accuracy" out.txt || fail "not $accuracy"
+expect 0 ranks 2 "$LAMINA" eval --data tiny.h5 --checkpoint straight --batch 33
+grep -q "test accuracy $accuracy" out.txt || fail "not $accuracy on two ranks"
+
+check "the same command gives the same parameters"
+train again
+[ "$(json again.h5 "x['param_hash']")" = "$straight" ] || fail "another hash"
+
+check "--quiet says nothing; the environment is heard"
+LAMINA_QUIET=1 train quiet
+[ -z "$(cat out.txt err.txt)" ] || fail "--quiet was not quiet"
+[ "$(json quiet.h5 "x['param_hash']")" = "$straight" ] || fail "another hash"
+
+check "another seed gives other parameters"
+train other --seed 2
+[ "$(json other.h5 "x['param_hash']")" != "$straight" ] || fail "the same hash"
+
+# stop SIGNAL DIR: starts a run, signals its ranks once the first checkpoint is there.
+stop() {
+    # shellcheck disable=SC2086
+    start_ranks 2 "$LAMINA" train vision $common --out "$2.h5" --checkpoint-dir "$2" \
+        --checkpoint-every 5
+    while is_running && [ -z "$(newest "$2")" ]; do
+        sleep 0.02
+    done
+    signal_ranks "$1"
+    wait_for_ranks
+}
+
+for signal in TERM INT USR1; do
+    check "SIG$signal: exit code 3, a checkpoint; resumed, the same parameters as never stopped"
+    stop "$signal" "stopped$signal"
+    [ "$code" -eq 3 ] || fail "exit code $code"
+    at=$(json "$(newest "stopped$signal")" "x['step']")
+    [ "$at" -lt $steps ] || fail "the run was over before the signal came"
+    expect 1 ranks 2 "$LAMINA" train vision --data tiny.h5 --checkpoint-dir "stopped$signal"
+    train "stopped$signal" --checkpoint-dir "stopped$signal" --checkpoint-every 5 --resume
+    [ "$(json "stopped$signal.h5" "x['param_hash']")" = "$straight" ] || fail "another hash"
+    [ "$(json "stopped$signal.h5" "x['steps']")" = $steps ] || fail "steps"
+done
+
+check "stopped without a checkpoint directory: a failure that says so"
+# shellcheck disable=SC2086
+start_ranks 2 "$LAMINA" train vision $common --steps 100000 --out none.h5
+while is_running && ! grep -q 'step' err.txt; do
+    sleep 0.02
+done
+signal_ranks TERM
+wait_for_ranks
+[ "$code" -eq 1 ] || fail "exit code $code"
+grep -q 'checkpoint-dir' err.txt || fail "no word about --checkpoint-dir"
+
+echo "passed"
