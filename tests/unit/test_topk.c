@@ -217,12 +217,18 @@ static void create_density_of_its_own_is_inserted_in_order(void **state)
 {
     (void)state;
     lmn_compressor *usual = check_new_compressor("topk");
-    assert_int_equal(lmn_compressor_level_count(usual), 9);
+    assert_int_equal(lmn_compressor_level_count(usual), 7);
     assert_int_equal(lmn_compressor_static_level(usual), 5);
     assert_level(usual, 1, "density=0.2");
     assert_level(usual, 5, "density=0.01");
-    assert_level(usual, 8, "density=0.001");
+    assert_level(usual, 6, "density=0.005");
     lmn_compressor_destroy(usual);
+    lmn_compressor *dense = check_new_compressor("topk:density=0.3");
+    assert_int_equal(lmn_compressor_level_count(dense), 4);
+    assert_int_equal(lmn_compressor_static_level(dense), 2);
+    assert_level(dense, 1, "density=0.6");
+    assert_level(dense, 3, "density=0.15");
+    lmn_compressor_destroy(dense);
     lmn_compressor *own = check_new_compressor("topk:levels=0.1/0.5/0.1,density=0.3");
     assert_int_equal(lmn_compressor_level_count(own), 4);
     assert_int_equal(lmn_compressor_static_level(own), 2);
@@ -249,7 +255,8 @@ static void error_curve_every_level_equals_a_sort(void **state)
     (void)state;
     const double densities[] = {0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001};
     const size_t count = 30011;
-    lmn_compressor *compressor = check_new_compressor("topk");
+    lmn_compressor *compressor =
+        check_new_compressor("topk:levels=0.2/0.1/0.05/0.02/0.005/0.002/0.001");
     float *vector = check_new_floats(count);
     void *scratch = check_new_bytes(lmn_compressor_scratch_bytes(compressor, count));
     for (check_kind kind = CHECK_NORMAL; kind < CHECK_KINDS; kind++) {

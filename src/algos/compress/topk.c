@@ -40,10 +40,11 @@ typedef struct topk_config {
     size_t static_level;
 } topk_config;
 
-static const topk_config defaults = {
-    .density = 0.01,
-    .levels = {.count = 8, .values = {0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001}},
-};
+/* The range that L-GreCo searches by default: down to half of the static level, because a layer that
+   is refreshed ever more rarely learns from ever older gradients, whatever its share of the error. */
+static const double default_multiples[] = {20.0, 10.0, 5.0, 2.0, 0.5};
+
+static const topk_config defaults = {.density = 0.01};
 
 static const lmn_spec_field fields[] = {
     {.key = "density",
@@ -59,8 +60,8 @@ static const lmn_spec_field fields[] = {
      .min = 0.0,
      .max = 1.0,
      .min_exclusive = true,
-     .help = "densities that allocation may choose, besides density and dense "
-             "(0.2/0.1/0.05/0.02/0.01/0.005/0.002/0.001)"},
+     .help = "densities that allocation may choose, besides density and dense (20, 10, 5, 2 and "
+             "0.5 times density)"},
 };
 
 /* Insert a density in descending order, once. Returns its level. */
@@ -85,6 +86,13 @@ static lmn_status complete(void *config_memory, lmn_error *err)
     topk_config *config = config_memory;
     for (size_t i = 0; i < config->levels.count; i++) {
         (void)insert_density(config, config->levels.values[i]);
+    }
+    const size_t n_multiples = sizeof default_multiples / sizeof default_multiples[0];
+    for (size_t i = 0; i < n_multiples && config->levels.count == 0; i++) {
+        const double density = default_multiples[i] * config->density;
+        if (density <= 1.0) {
+            (void)insert_density(config, density);
+        }
     }
     config->static_level = insert_density(config, config->density);
     return LMN_OK;
