@@ -127,11 +127,11 @@ static void check_steps(const fixture *f, size_t count)
     double *levels = read_column(file, "/steps/levels", 3 * count);
     for (size_t i = 0; i < count; i++) {
         const double expected = loss_of(i);
-        assert_float_equal(step[i], (double)i, 0);
+        assert_int_equal((uint64_t)step[i], i);
         assert_memory_equal(&loss[i], &expected, i == 3 ? 0 : sizeof expected);
         assert_true(i != 3 || !(loss[i] <= 0.0 || loss[i] > 0.0));
-        assert_float_equal(bytes[i], 1000.0 * (double)i, 0);
-        assert_float_equal(levels[3 * i + 2], (double)i + 3, 0);
+        assert_int_equal((uint64_t)bytes[i], 1000 * i);
+        assert_int_equal((uint64_t)levels[3 * i + 2], i + 3);
     }
     assert_int_equal(lmn_file_verify(file, NULL), LMN_OK);
     lmn_free(step);
@@ -364,7 +364,7 @@ static void set_lists_come_back_and_are_replaced(void **state)
         double *values = read_column(file, "/layers/size", n);
         char text[64];
         for (size_t i = 0; i < n; i++) {
-            assert_float_equal(values[i], (double)sizes[i], 0);
+            assert_int_equal((uint64_t)values[i], sizes[i]);
             assert_int_equal(lmn_file_read_text(file, "/layers/name", i, text, sizeof text, NULL),
                              LMN_OK);
             assert_string_equal(text, names[i]);

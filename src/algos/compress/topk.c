@@ -40,8 +40,9 @@ typedef struct topk_config {
     size_t static_level;
 } topk_config;
 
-/* The range that L-GreCo searches by default: down to half of the static level, because a layer that
-   is refreshed ever more rarely learns from ever older gradients, whatever its share of the error. */
+/* The range that L-GreCo searches by default: down to half of the static level, because a layer
+   that is refreshed ever more rarely learns from ever older gradients, whatever its share of the
+   error. */
 static const double default_multiples[] = {20.0, 10.0, 5.0, 2.0, 0.5};
 
 static const topk_config defaults = {.density = 0.01};
