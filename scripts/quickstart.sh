@@ -9,12 +9,12 @@
 set -eu
 
 RANKS=${RANKS:-2}
-EPOCHS=${EPOCHS:-3}
-BATCH=${BATCH:-128}
+EPOCHS=${EPOCHS:-4}
+BATCH=${BATCH:-64}
 LR=${LR:-0.05}
 MODEL=${MODEL:-cnn}
 OPTIMIZER=${OPTIMIZER:-sgd:momentum=0.9}
-COMPRESS=${COMPRESS:-topk:density=0.01}
+COMPRESS=${COMPRESS:-topk:density=0.025}
 FEEDBACK=${FEEDBACK:-econtrol}
 ALLOCATE=${ALLOCATE:-lgreco}
 FASHION_MNIST=${FASHION_MNIST:-/usr/share/datasets/fashion-mnist}
