@@ -194,7 +194,7 @@ lmn_status lmn_checkpoint_read(lmn_world *world, const char *path, lmn_state *st
         status = lmn__checkpoint_transfer(world, path, state, LMN__DIRECTION_READ, err);
     }
     const lmn__state_number *numbers = lmn__state_numbers(state);
-    for (size_t i = 0; status == LMN_OK && i < state->numbers.count; i++) {
+    for (size_t i = 0; status == LMN_OK && values != NULL && i < state->numbers.count; i++) {
         *numbers[i].value = values[i];
     }
     lmn__h5_quiet_end(&quiet);

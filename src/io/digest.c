@@ -42,7 +42,8 @@ lmn_status lmn__checksum_create(lmn__checksum **checksum_out, lmn_error *err)
     checksum->state = XXH3_createState();
     if (checksum->state == NULL || XXH3_64bits_reset(checksum->state) != XXH_OK) {
         lmn__checksum_destroy(checksum);
-        return lmn_error_set(err, LMN_ERR_MEMORY, "no memory for a checksum");
+        (void)lmn_error_set(err, LMN_ERR_MEMORY, "no memory for a checksum");
+        return LMN_ERR_MEMORY;
     }
     *checksum_out = checksum;
     return LMN_OK;
@@ -71,6 +72,12 @@ void lmn__checksum_text(uint64_t value, char text_out[LMN__CHECKSUM_TEXT_BYTES])
     (void)snprintf(text_out, LMN__CHECKSUM_TEXT_BYTES, "%016" PRIx64, value);
 }
 
+/* The next block when `left` bytes are left; small files need only small buffers. */
+static size_t block_bytes(uint64_t left)
+{
+    return left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES;
+}
+
 lmn_status lmn__checksum_file(int fd, const char *path, uint64_t offset, uint64_t bytes,
                               uint64_t *value_out, lmn_error *err)
 {
@@ -79,10 +86,10 @@ lmn_status lmn__checksum_file(int fd, const char *path, uint64_t offset, uint64_
     if (status != LMN_OK) {
         return status;
     }
-    unsigned char *buffer = lmn_alloc(BLOCK_BYTES, 1, err);
+    unsigned char *buffer = lmn_alloc(block_bytes(bytes), 1, err);
     status = buffer == NULL ? LMN_ERR_MEMORY : LMN_OK;
     for (uint64_t done = 0; status == LMN_OK && done < bytes; done += BLOCK_BYTES) {
-        const size_t n = bytes - done < BLOCK_BYTES ? (size_t)(bytes - done) : BLOCK_BYTES;
+        const size_t n = block_bytes(bytes - done);
         status = lmn__file_read_at(fd, path, offset + done, buffer, n, err);
         if (status == LMN_OK) {
             lmn__checksum_update(checksum, buffer, n);
@@ -136,12 +143,11 @@ static lmn_status hash_blocks(const sealed_file *file, lmn_range blocks, lmn_err
     if (blocks.count == 0) {
         return LMN_OK;
     }
-    unsigned char *buffer = lmn_alloc(BLOCK_BYTES, 1, err);
+    unsigned char *buffer = lmn_alloc(block_bytes(file->length), 1, err);
     lmn_status status = buffer == NULL ? LMN_ERR_MEMORY : LMN_OK;
     for (size_t i = blocks.first; status == LMN_OK && i < blocks.first + blocks.count; i++) {
         const uint64_t offset = LMN__SEAL_BYTES + (uint64_t)i * BLOCK_BYTES;
-        const uint64_t left = file->length - offset;
-        const size_t bytes = left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES;
+        const size_t bytes = block_bytes(file->length - offset);
         status = lmn__file_read_at(file->fd, file->path, offset, buffer, bytes, err);
         if (status == LMN_OK) {
             file->hashes[i] = lmn_hash64(buffer, bytes, 0);

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -100,9 +101,11 @@ lmn_status lmn__file_read_at(int fd, const char *path, uint64_t offset, void *da
             return lmn__io_error(err, errno, "cannot read '%s'", path);
         }
         if (got == 0) {
+            const uint64_t end = offset + done;
             return lmn_error_set(err, LMN_ERR_FORMAT,
-                                 "'%s' is truncated: it ends at byte %llu, and %zu more are needed",
-                                 path, (unsigned long long)(offset + done), bytes - done);
+                                 "'%s' is truncated: it ends at byte %" PRIu64
+                                 ", and %zu more are needed",
+                                 path, end, bytes - done);
         }
         done += got > 0 ? (size_t)got : 0;
     }
@@ -207,9 +210,9 @@ lmn_status lmn__file_reserve(const char *path, uint64_t bytes, lmn_error *err)
         return LMN_OK;
     }
     return lmn__io_error(err, code,
-                         "no space for '%s': it needs %llu bytes and %llu are free; make room or "
-                         "choose another directory",
-                         path, (unsigned long long)bytes, (unsigned long long)free_bytes);
+                         "no space for '%s': it needs %" PRIu64 " bytes and %" PRIu64
+                         " are free; make room or choose another directory",
+                         path, bytes, free_bytes);
 }
 
 static int sync_path(const char *path, int flags)

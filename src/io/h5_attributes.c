@@ -141,7 +141,8 @@ static lmn_status read_fixed(const text_source *source, lmn__texts *texts, lmn_e
     }
     lmn_status status = LMN_OK;
     if (read_source(source, source->type, raw) < 0) {
-        status = lmn__h5_error(err, LMN_ERR_FORMAT, "a text cannot be read");
+        (void)lmn__h5_error(err, LMN_ERR_FORMAT, "a text cannot be read");
+        status = LMN_ERR_FORMAT;
     } else {
         status = texts_alloc(source->count, bytes, texts, err);
     }

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What we call is what HDF5 1.10 had, also with a newer library. */
+#define H5_USE_110_API 1
 #include <hdf5.h>
 
 /** Newest version of each file kind that this library reads, and the one that it writes. */

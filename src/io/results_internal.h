@@ -65,6 +65,9 @@ size_t lmn__table_offset(const lmn_table *table, size_t index);
 lmn_status lmn__results_resume_table(const lmn_results *results, lmn_table *table,
                                      lmn_error *err) LMN_NODISCARD;
 
+/** NULL and half-built tables are allowed. */
+void lmn__table_destroy(lmn_table *table);
+
 /** Forget entries that have been written. */
 void lmn__results_drop_entries(lmn_results *results);
 

@@ -132,8 +132,8 @@ static bool paths_clash(const char *a, const char *b)
     if (strncmp(a, b, shorter) != 0) {
         return false;
     }
-    const char next = a_length < b_length ? b[shorter] : a[shorter];
-    return next == '\0' || next == '/';
+    const char *rest = (a_length < b_length ? b : a) + shorter;
+    return *rest == '\0' || *rest == '/';
 }
 
 static lmn_status check_array_name(const lmn_state *state, const char *name, lmn_error *err)
@@ -237,6 +237,7 @@ static lmn_status check_attribute_name(const lmn_state *state, const char *name,
     return LMN_OK;
 }
 
+/* Loading writes through `value`. NOLINTNEXTLINE(readability-non-const-parameter) */
 lmn_status lmn_state_add_u64(lmn_state *state, const char *name, uint64_t *value, lmn_error *err)
 {
     lmn_status status = check_attribute_name(state, name, err);

@@ -22,7 +22,7 @@
 
 void scratch_create(char path_out[TEST_PATH_BYTES])
 {
-    const char *base = getenv("TMPDIR");
+    const char *base = getenv("TMPDIR"); /* NOLINT(concurrency-mt-unsafe): tests have one thread */
     (void)snprintf(path_out, TEST_PATH_BYTES, "%s/lamina-test-XXXXXX",
                    base != NULL && strlen(base) < 256 ? base : "/tmp");
     assert_non_null(mkdtemp(path_out));
