@@ -65,17 +65,6 @@ static void absorb_gathered(const lmn_reducer *reducer, const lmn__bucket *bucke
     }
 }
 
-static void commit_layer(const lmn_reducer *reducer, lmn__layer *layer)
-{
-    lmn_feedback_layer view = {.count = layer->count,
-                               .eta = layer->eta,
-                               .whole = layer->travel_level == 0,
-                               .gradient = layer->gradient,
-                               .vector = layer->vector};
-    memcpy(view.state, layer->state, sizeof view.state);
-    lmn_feedback_commit(reducer->feedback, &view);
-}
-
 static void commit_bucket(const lmn_reducer *reducer, const lmn__bucket *bucket)
 {
     size_t segment = 0;
@@ -87,7 +76,8 @@ static void commit_bucket(const lmn_reducer *reducer, const lmn__bucket *bucket)
             absorb_gathered(reducer, bucket, segment++, layer);
         }
         if (!layer->small) {
-            commit_layer(reducer, layer);
+            const lmn_feedback_layer view = lmn__layer_view(layer);
+            lmn_feedback_commit(reducer->feedback, &view);
         }
     }
 }

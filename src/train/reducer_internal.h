@@ -107,6 +107,9 @@ lmn_status lmn__frame_check(const lmn_reducer *reducer, const lmn__bucket *bucke
 lmn_decode_job lmn__frame_segment(const lmn_reducer *reducer, const lmn__bucket *bucket, int rank,
                                   size_t segment);
 
+/* reducer_step.c: a layer as error feedback sees it. */
+lmn_feedback_layer lmn__layer_view(const lmn__layer *layer);
+
 /* reducer_commit.c: local and infallible, after the verdict. */
 void lmn__reducer_commit(lmn_reducer *reducer);
 

@@ -83,8 +83,7 @@ static void note_nonfinite(lmn_reducer *reducer, const lmn__layer *layer)
     reducer->nonfinite = true;
 }
 
-/* Small layers pass by error feedback: what travels whole leaves no error. */
-static void form_layer(lmn_reducer *reducer, lmn__layer *layer)
+lmn_feedback_layer lmn__layer_view(const lmn__layer *layer)
 {
     lmn_feedback_layer view = {.count = layer->count,
                                .eta = layer->eta,
@@ -92,6 +91,13 @@ static void form_layer(lmn_reducer *reducer, lmn__layer *layer)
                                .gradient = layer->gradient,
                                .vector = layer->vector};
     memcpy(view.state, layer->state, sizeof view.state);
+    return view;
+}
+
+/* Small layers pass by error feedback: what travels whole leaves no error. */
+static void form_layer(lmn_reducer *reducer, lmn__layer *layer)
+{
+    const lmn_feedback_layer view = lmn__layer_view(layer);
     const lmn_feedback *feedback = layer->small ? reducer->passthrough : reducer->feedback;
     if (!lmn_feedback_form(feedback, &view)) {
         note_nonfinite(reducer, layer);
