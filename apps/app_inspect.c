@@ -71,7 +71,7 @@ static lmn_status print_words(const inspected *files, size_t count, lmn_error *e
 
 static lmn_status dump_json(const json_t *json, lmn_error *err)
 {
-    if (json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) != 0) {
+    if (json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) != 0) {
         return lmn_error_set(err, LMN_ERR_IO, "cannot write JSON to standard output");
     }
     (void)putchar('\n');

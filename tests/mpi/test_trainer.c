@@ -368,7 +368,10 @@ static void trainer_run_reports_progress_on_rank_0(void **state)
         assert_int_equal(seen.last.total_steps, 20);
         assert_true(seen.last.epoch == 2.5);
         assert_true(seen.last.loss == summary.loss);
-        assert_true(seen.last.bytes_sent == summary.bytes_sent);
+        /* Its own part of the sum: all of it for one rank, which sends nothing. */
+        assert_true((seen.last.bytes_sent == 0) == (t->size == 1));
+        assert_true(t->size == 1 || seen.last.bytes_sent < summary.bytes_sent);
+        assert_true(seen.last.bytes_dense * (uint64_t)t->size >= summary.bytes_dense);
         assert_true(seen.last.samples_per_s > 0.0);
     }
 }
