@@ -177,7 +177,11 @@ static void finish_scalars_are_summed(void **state)
     const lmn_step_report report = run_step(reducer, world, 0);
     const int size = lmn_world_size(world);
     assert_true(report.scalars[0] == 0.0F);
-    assert_true(report.scalars[1] == (float)(size * (size + 1) / 2));
+    int sum = 0;
+    for (int rank = 0; rank < size; rank++) {
+        sum += rank + 1;
+    }
+    assert_true(report.scalars[1] == (float)sum);
     lmn_reducer_destroy(reducer);
     lmn_world_destroy(world);
 }
@@ -438,9 +442,11 @@ static void finish_damaged_message_is_refused_before_anything_changes(void **sta
     lmn_collective *gather = reducer->buckets[0].allgatherv;
     assert_int_equal(lmn_collective_wait(gather, &err), LMN_OK);
     size_t bytes = 0;
-    unsigned char *message = (unsigned char *)(uintptr_t)lmn_allgatherv_message(gather, 0, &bytes);
+    const unsigned char *received = lmn_allgatherv_message(gather, 0, &bytes);
     assert_true(bytes > 60);
-    message[47] = 0xFF; /* the high byte of the first index */
+    unsigned char *message = NULL;
+    memcpy(&message, &received, sizeof message); /* damage is not what const foresees */
+    message[47] = 0xFF;                          /* the high byte of the first index */
     lmn_step_report report;
     assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_MESSAGE);
     assert_non_null(strstr(err.message, "rank 0"));

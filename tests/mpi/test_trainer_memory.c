@@ -40,7 +40,7 @@ static atomic_size_t *allocation_count(void)
 #define COUNTS_ALLOCATIONS 1
 
 /* The ends of the program's text, from the linker, and the allocator of glibc under its own names.
-   NOLINTBEGIN(*-reserved-identifier,cert-dcl*) */
+   NOLINTBEGIN(*-reserved-identifier,cert-dcl*,*-naming,*-parameter-name) */
 extern const char __executable_start[];
 extern const char __etext[];
 void *__libc_malloc(size_t size);
@@ -90,7 +90,7 @@ int posix_memalign(void **memory_out, size_t alignment, size_t size)
     *memory_out = memory;
     return 0;
 }
-/* NOLINTEND(*-reserved-identifier,cert-dcl*) */
+/* NOLINTEND(*-reserved-identifier,cert-dcl*,*-naming,*-parameter-name) */
 #endif
 
 enum { STEPS = 24, WARM_UP = 6 };
