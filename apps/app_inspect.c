@@ -26,7 +26,8 @@ static const option_row rows[] = {
     {.name = "verify",
      .type = OPTION_FLAG,
      .offset = offsetof(inspect_options, wants_verification),
-     .help = "compare the checksums of all data; for checkpoints this is always done"},
+     .help = "read all data and compare checksums where the file has them; for checkpoints this is "
+             "always done"},
 };
 
 static lmn_status open_file(const inspect_options *options, const char *path, inspected *one,
@@ -39,7 +40,8 @@ static lmn_status open_file(const inspect_options *options, const char *path, in
     }
     if (options->wants_verification || lmn_file_get_kind(one->file) == LMN_FILE_CHECKPOINT) {
         status = lmn_file_verify(one->file, err);
-        one->is_verified = status == LMN_OK;
+        /* Results carry no checksums: all that was found is that they can be read. */
+        one->is_verified = status == LMN_OK && lmn_file_get_kind(one->file) != LMN_FILE_RESULTS;
     }
     return status;
 }

@@ -5,6 +5,7 @@
  */
 #include "console.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,10 +26,30 @@ static int launcher_rank(void)
     return 0;
 }
 
+/* mpirun gives its ranks pipes and copies what comes out of them to its own stderr: there, the
+   terminal is the launcher's. */
+static bool launcher_has_terminal(void)
+{
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread exists */
+    if (getenv("OMPI_COMM_WORLD_RANK") == NULL) {
+        return false;
+    }
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%ld/fd/2", (long)getppid());
+    const int fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        return false;
+    }
+    const bool is_terminal = isatty(fd) == 1;
+    (void)close(fd);
+    return is_terminal;
+}
+
 console console_make(bool is_quiet)
 {
-    return (console){
-        .rank = launcher_rank(), .is_quiet = is_quiet, .is_terminal = isatty(STDERR_FILENO) == 1};
+    return (console){.rank = launcher_rank(),
+                     .is_quiet = is_quiet,
+                     .is_terminal = isatty(STDERR_FILENO) == 1 || launcher_has_terminal()};
 }
 
 static void clear_line(console *c)

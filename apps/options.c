@@ -94,7 +94,9 @@ static lmn_status refuse_word(const parse *p, const struct argp_state *state, lm
 {
     const char *word = state->argv[state->next - 1];
     if (strncmp(word, "--", 2) != 0) {
-        return lmn_error_set(err, LMN_ERR_USAGE, "'%s' is not an option, or lacks its value", word);
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "'%s' is not an option, or lacks its value; `%s --help` lists them",
+                             word, p->table->command);
     }
     const bound_option *o = find_option(p, word + 2);
     if (o == NULL) {
@@ -122,7 +124,8 @@ static error_t take_option(parse *p, size_t index, const char *text)
 static error_t take_word(parse *p, const struct argp_state *state, const char *word)
 {
     if (p->table->arguments == NULL) {
-        (void)lmn_error_set(&p->error, LMN_ERR_USAGE, "'%s' is one word too many", word);
+        (void)lmn_error_set(&p->error, LMN_ERR_USAGE, "'%s' is one word too many; see `%s --help`",
+                            word, p->table->command);
         return EINVAL;
     }
     /* argp has moved the words behind the options, so the rest of argv is words. */
@@ -219,12 +222,13 @@ static lmn_status check_required(const parse *p, lmn_error *err)
     for (size_t i = 0; i < p->n_options; i++) {
         const option_row *row = p->options[i].row;
         if (row->is_required && !p->was_given[i]) {
-            return lmn_error_set(err, LMN_ERR_USAGE, "option --%s %s is missing", row->name,
-                                 row->argument);
+            return lmn_error_set(err, LMN_ERR_USAGE, "option --%s %s is missing; see `%s --help`",
+                                 row->name, row->argument, p->table->command);
         }
     }
     if (p->table->arguments != NULL && p->words.count == 0) {
-        return lmn_error_set(err, LMN_ERR_USAGE, "%s is missing", p->table->arguments);
+        return lmn_error_set(err, LMN_ERR_USAGE, "%s is missing; see `%s --help`",
+                             p->table->arguments, p->table->command);
     }
     return LMN_OK;
 }

@@ -32,8 +32,8 @@ build dataset-fashion-mnist file /usr/share/datasets/fashion-mnist
 test libcmocka-dev module cmocka
 test clang command clang
 test libclang-rt-dev command clang
-test clang-format command clang-format
-test clang-tidy command clang-tidy
+test clang-format-14 command clang-format-14
+test clang-tidy-14 command clang-tidy-14
 test cppcheck command cppcheck
 test python3 command python3
 test python3-numpy python numpy

@@ -33,8 +33,10 @@ c_files() {
     find "$@" -name '*.c' -o -name '*.h' 2>/dev/null | sort
 }
 
+# Users build the release preset without tests and whatever their compiler warns of.
 build() {
-    cmake --preset "$1" >"build/configure-$1.log" 2>&1 || {
+    cmake --preset "$1" -DLAMINA_BUILD_TESTS=ON -DLAMINA_WARNINGS_AS_ERRORS=ON \
+        >"build/configure-$1.log" 2>&1 || {
         cat "build/configure-$1.log"
         return 1
     }
@@ -75,7 +77,7 @@ stage_asan() {
 # One process a file: version 14 reports va_list wrongly from the second file on.
 stage_tidy() {
     tidy=$(tool_14 clang-tidy)
-    cmake --preset release >/dev/null
+    cmake --preset release -DLAMINA_BUILD_TESTS=ON -DLAMINA_WARNINGS_AS_ERRORS=ON >/dev/null
     find src apps tests/unit tests/mpi tests/support -name '*.c' | sort |
         xargs -P "$jobs" -n 1 "$tidy" --quiet -p build/release >build/tidy.log 2>&1 || {
         grep -v 'warnings* generated\.$' build/tidy.log

@@ -224,7 +224,7 @@ lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **wo
         return status;
     }
     if (world->rank == 0) {
-        lmn_log_write(log, LMN_LOG_INFO, "world: ranks %d, nodes %d", world->size,
+        lmn_log_write(log, LMN_LOG_DEBUG, "world: ranks %d, nodes %d", world->size,
                       world->placement.node_count);
     }
     *world_out = world;
