@@ -51,7 +51,7 @@ exit_code session_run(console *c, lmn_status status, const lmn_error *cause, ses
     if (status == LMN_OK) {
         status = work(world, user, &err);
     }
-    if (status == LMN_ERR_COMM) {
+    if (status == LMN_ERR_COMM || status == LMN_ERR_MESSAGE) {
         abort_job(c, &err);
         return EXIT_CODE_FAILED;
     }

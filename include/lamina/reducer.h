@@ -117,7 +117,7 @@ typedef struct lmn_step_report {
     bool applied;     /* false: skipped everywhere, estimates are undefined */
     char reason[256]; /* why it was skipped: rank, layer and step; "" when applied */
     float scalars[LMN_REDUCER_SCALARS_MAX]; /* sums over ranks */
-    uint64_t bytes_sent;
+    uint64_t bytes_sent;              /* for gradients; not the few error curves of a decision */
     uint64_t bytes_dense;             /* what this rank would have sent for dense f32 gradients */
     double seconds_encode;            /* forming and compressing */
     double seconds_wait;              /* in finish, until the last message was there */
@@ -129,8 +129,10 @@ typedef struct lmn_step_report {
 /**
  * Wait for the step's messages, decide whether it counts, and make it permanent. Closes the step.
  * Collective. Errors: what a rank gave to lmn_reducer_fail, or LMN_ERR_ARGUMENT when it left out
- * layers, the same on all ranks; LMN_ERR_MESSAGE (a damaged message, with layer and rank);
- * LMN_ERR_DIVERGED (ranks decided on different levels); LMN_ERR_COMM. No state has changed then.
+ * layers, the same on all ranks and without any change of state. LMN_ERR_MESSAGE (a damaged
+ * message, with layer and rank; no state of this rank has changed) and LMN_ERR_COMM may come on one
+ * rank alone: end the program as lamina/world.h says. After LMN_ERR_DIVERGED (ranks decided on
+ * different levels) the step has been applied, and the reducer can only be destroyed.
  */
 lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
                               lmn_error *err) LMN_NODISCARD;

@@ -179,6 +179,10 @@ static lmn_status find_whole(lmn_world *world, const char *directory, const uint
             *step_out = step;
             return LMN_OK;
         }
+        if (status != LMN_ERR_FORMAT) {
+            /* Out of reach is not damaged: going on without it would begin anew. */
+            return lmn_error_set(err, status, "%s", damage.message);
+        }
         if (lmn_world_rank(world) == 0) {
             lmn_log_write(lmn_world_log(world), LMN_LOG_WARN, "checkpoint passed over: %s",
                           damage.message);

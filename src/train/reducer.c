@@ -56,6 +56,10 @@ static lmn_status copy_layer(const lmn_reducer_layer *from, size_t dense_below, 
     to->n_dims = from->n_dims;
     to->count = 1;
     for (size_t i = 0; i < from->n_dims; i++) {
+        if (from->dims[i] != 0 && to->count > SIZE_MAX / sizeof(float) / from->dims[i]) {
+            return lmn_error_set(err, LMN_ERR_ARGUMENT, "layer '%s' has too many elements",
+                                 from->name);
+        }
         to->dims[i] = from->dims[i];
         to->count *= from->dims[i];
     }

@@ -18,6 +18,12 @@ static int planning_size(const lmn_reducer *reducer)
     return reducer->size > 1 ? reducer->size : 2;
 }
 
+/* By direct exchange, which is how a layer travels inside a bucket of some size. */
+static uint64_t dense_bytes(const lmn_reducer *reducer, size_t count)
+{
+    return 2 * (uint64_t)(planning_size(reducer) - 1) * count * sizeof(float);
+}
+
 static uint64_t gathered_bytes(const lmn_reducer *reducer, size_t count, size_t level)
 {
     const int size = planning_size(reducer);
@@ -30,14 +36,13 @@ size_t lmn__reducer_travel_level(const lmn_reducer *reducer, size_t count, size_
     if (lmn_compressor_combine(reducer->compressor, level) != LMN_COMBINE_GATHER) {
         return 0;
     }
-    const uint64_t dense = lmn_allreduce_bytes(planning_size(reducer), count);
-    return gathered_bytes(reducer, count, level) < dense ? level : 0;
+    return gathered_bytes(reducer, count, level) < dense_bytes(reducer, count) ? level : 0;
 }
 
 uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, size_t count, size_t level)
 {
     return lmn__reducer_travel_level(reducer, count, level) == 0
-               ? lmn_allreduce_bytes(planning_size(reducer), count)
+               ? dense_bytes(reducer, count)
                : gathered_bytes(reducer, count, level);
 }
 

@@ -366,9 +366,11 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     if (status == LMN_OK && report.applied) {
         lmn__reducer_commit(reducer);
         report.seconds_decode = lmn_clock_seconds() - arrived;
-        if (lmn_allocator_adjusts(reducer->allocator, reducer->step)) {
-            status = lmn__reducer_adjust(reducer, &report, err);
-        }
+    }
+    /* Also after a skipped step: what was observed before it would be stale at the next decision.
+     */
+    if (status == LMN_OK && lmn_allocator_adjusts(reducer->allocator, reducer->step)) {
+        status = lmn__reducer_adjust(reducer, &report, err);
     }
     if (status == LMN_OK) {
         *report_out = report;
