@@ -156,7 +156,7 @@ static lmn_status evaluate(eval_job *job, lmn_world *world, const lmn_dataset *d
     if (info->sample_count[LMN_SPLIT_TEST] == 0) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT, "'%s' has no test split", job->options.data);
     }
-    const lmn_vision_task vision = lmn_vision_task_make(job->model, info);
+    const lmn_vision_task vision = {.model = job->model, .data = *info};
     const lmn_task task = lmn_vision_task_get(&vision);
     lmn_evaluator *evaluator = NULL;
     lmn_status status = lmn_evaluator_create(world, dataset, LMN_SPLIT_TEST, &task,

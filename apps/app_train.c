@@ -9,6 +9,7 @@
 #include "app_train.h"
 
 #include "console.h"
+#include "plan_report.h"
 #include "progress.h"
 #include "session.h"
 #include "text.h"
@@ -79,8 +80,8 @@ static void say_configuration(train_job *job, const lmn_world *world, const lmn_
     console_say(&job->console,
                 "%s: %" PRIu64 " training and %" PRIu64 " test images of %zux%zux%zu, %zu classes",
                 job->settings.data, info->sample_count[LMN_SPLIT_TRAIN],
-                info->sample_count[LMN_SPLIT_TEST], info->height, info->width, info->channels,
-                info->n_classes);
+                info->sample_count[LMN_SPLIT_TEST], info->fields[0].dims[0],
+                info->fields[0].dims[1], info->fields[0].dims[2], info->n_classes);
 }
 
 /* What the trainer cannot know by itself. */
@@ -113,6 +114,10 @@ static lmn_status train(train_job *job, lmn_world *world, const lmn_dataset *dat
     }
     if (status == LMN_OK) {
         say_configuration(job, world, dataset);
+    }
+    if (status == LMN_OK && job->settings.plan_only) {
+        plan_report_print(&job->console, lmn_trainer_plan(trainer));
+    } else if (status == LMN_OK) {
         status = lmn_trainer_run(trainer, &job->summary, err);
     }
     lmn_trainer_destroy(trainer);
@@ -174,7 +179,9 @@ static exit_code finish(train_job *job, exit_code code)
         return code;
     }
     if (!job->summary.stopped) {
-        say_summary(job);
+        if (!job->settings.plan_only) {
+            say_summary(job);
+        }
         return EXIT_CODE_DONE;
     }
     lmn_error err = lmn_error_none();

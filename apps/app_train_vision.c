@@ -25,7 +25,7 @@ static const option_row rows[] = {
 static lmn_task make_task(void *values, const lmn_dataset_info *info)
 {
     vision_options *options = values;
-    options->task = lmn_vision_task_make(options->model, info);
+    options->task = (lmn_vision_task){.model = options->model, .data = *info};
     return lmn_vision_task_get(&options->task);
 }
 

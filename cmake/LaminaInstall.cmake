@@ -24,7 +24,10 @@ install(FILES ${PROJECT_BINARY_DIR}/laminaConfig.cmake
 # library links what it uses, too.
 list(JOIN MPI_C_LIBRARIES " " lamina_pc_libs)
 list(JOIN ParallelHDF5_LIBRARIES " " lamina_pc_libs_private)
-string(APPEND lamina_pc_libs_private " -pthread -lm")
+string(APPEND lamina_pc_libs_private " -pthread -lm ${OpenMP_C_FLAGS}")
+if(LAMINA_HAVE_ONEDNN)
+    string(APPEND lamina_pc_libs_private " -ldnnl")
+endif()
 if(BUILD_SHARED_LIBS)
     set(lamina_pc_private .private)
 else()

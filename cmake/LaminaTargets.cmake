@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Contraction is off so that every compiler and instruction set rounds alike; fast-math is banned.
+# Nobody looks at floating point exceptions, and only without them loops with choices vectorise.
 add_library(lamina_flags INTERFACE)
 target_compile_features(lamina_flags INTERFACE c_std_17)
 target_compile_definitions(lamina_flags INTERFACE _POSIX_C_SOURCE=200809L)
 target_compile_options(
     lamina_flags
-    INTERFACE -ffp-contract=off -fno-math-errno
+    INTERFACE -ffp-contract=off -fno-math-errno -fno-trapping-math
               -fopenmp-simd
               -Wall
               -Wextra
@@ -59,4 +60,34 @@ function(lamina_add_room room)
     target_include_directories(lamina_${room} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
     target_link_libraries(lamina_${room} PRIVATE ${arg_LINK})
     set_property(GLOBAL APPEND PROPERTY LAMINA_ROOM_OBJECTS $<TARGET_OBJECTS:lamina_${room}>)
+endfunction()
+
+# lamina_add_isa_variants(target source...)
+#
+# Compile each source once for every instruction set, with LMN__VARIANT set to its name: baseline
+# everywhere, on x86-64 also avx2 and avx512. The source names what it defines after LMN__VARIANT;
+# LMN__HAVE_X86_VARIANTS tells the code that chooses at run time what there is. These kernels are
+# products, whose bits may differ between instruction sets, so multiplications and additions may be
+# fused.
+function(lamina_add_isa_variants target)
+    set(variants baseline)
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+        list(APPEND variants avx2 avx512)
+        target_compile_definitions(${target} PRIVATE LMN__HAVE_X86_VARIANTS)
+    endif()
+    set(flags_baseline "")
+    set(flags_avx2 -mavx2 -mfma)
+    set(flags_avx512 -mavx512f -mfma -mprefer-vector-width=512)
+    foreach(variant IN LISTS variants)
+        add_library(${target}_${variant} OBJECT ${ARGN})
+        lamina_configure_target(${target}_${variant})
+        set_target_properties(${target}_${variant} PROPERTIES POSITION_INDEPENDENT_CODE
+                                                              ${BUILD_SHARED_LIBS})
+        target_compile_definitions(${target}_${variant} PRIVATE LMN__VARIANT=${variant})
+        # -O3 also in debug builds: these loops are far too slow without registers.
+        target_compile_options(${target}_${variant} PRIVATE -O3 -ffp-contract=fast
+                                                            ${flags_${variant}})
+        set_property(GLOBAL APPEND PROPERTY LAMINA_ROOM_OBJECTS
+                                            $<TARGET_OBJECTS:${target}_${variant}>)
+    endforeach()
 endfunction()

@@ -35,7 +35,10 @@ function(lamina_add_test_support)
     add_library(lamina_test_base INTERFACE)
     target_include_directories(
         lamina_test_base INTERFACE ${PROJECT_SOURCE_DIR}/tests/support ${PROJECT_SOURCE_DIR}/tests
-                                   ${PROJECT_SOURCE_DIR}/src)
+                                   ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/src/compute)
+    if(LAMINA_HAVE_ONEDNN)
+        target_compile_definitions(lamina_test_base INTERFACE LMN__HAVE_ONEDNN)
+    endif()
     target_link_libraries(lamina_test_base INTERFACE lamina::lamina PkgConfig::LAMINA_CMOCKA
                                                      ParallelHDF5::ParallelHDF5 ZLIB::ZLIB m)
     if(ARGN)

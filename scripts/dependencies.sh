@@ -11,7 +11,8 @@
 set -eu
 
 # One need a line: set, Debian package, and how to see on another system whether it is met:
-# a command, a pkg-config module (or several, any of which will do), or a file.
+# a command, a pkg-config module (or several, any of which will do), or a file. What is optional makes
+# Lamina faster; other systems are not asked for it.
 needs() {
     cat <<'TABLE'
 build build-essential command cc
@@ -28,6 +29,7 @@ build libhwloc-dev module hwloc
 build libxxhash-dev module libxxhash
 build zlib1g-dev module zlib
 build libjansson-dev module jansson
+build libdnnl-dev optional oneDNN
 build dataset-fashion-mnist file /usr/share/datasets/fashion-mnist
 test libcmocka-dev module cmocka
 test clang command clang
@@ -55,6 +57,7 @@ is_met() {
         module) pkg-config --exists "$name" 2>/dev/null && return 0 ;;
         python) python3 -c "import $name" 2>/dev/null && return 0 ;;
         file) [ -e "$name" ] && return 0 ;;
+        optional) return 0 ;;
         esac
     done
     return 1

@@ -12,7 +12,7 @@ import re
 import sys
 
 HEADER_ROOM = {
-    "base": "status memory random log spec hash clock partition version",
+    "base": "status dtype memory random log spec hash clock partition version",
     "comm": "world collective",
     "compute": "graph ops plan",
     "models": "model",
@@ -51,6 +51,8 @@ MAY_USE = {
     "H5": ["io"],
     "hwloc": ["comm"],
     "cblas": ["compute"],
+    "dnnl": ["compute"],
+    "omp": ["compute"],
     "xxhash": ["base", "io"],
     "zlib": ["io"],
     "jansson": ["apps"],

@@ -1,16 +1,17 @@
 /*
- * Datasets: labelled samples in one HDF5 file, read in parallel and ahead of time.
+ * Datasets: samples in one HDF5 file, read in parallel and ahead of time.
  *
  * The file is opened by all ranks. Which samples a global batch holds is a function of (seed, step)
  * only: an epoch is a pseudo-random permutation, and epochs follow each other without a gap. Each
- * rank reads its slice of every batch. A thread of the reader fetches batches ahead with pread and
- * converts them; it calls neither HDF5 nor MPI. File format: docs/formats.md.
+ * rank reads its slice of every batch. A thread of the reader fetches batches ahead with pread
+ * and converts them; it calls neither HDF5 nor MPI. File format: docs/formats.md.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef LAMINA_DATASET_H
 #define LAMINA_DATASET_H
 
+#include "lamina/dtype.h"
 #include "lamina/status.h"
 #include "lamina/world.h"
 
@@ -26,13 +27,28 @@ typedef struct lmn_dataset lmn_dataset;
 
 typedef enum lmn_split { LMN_SPLIT_TRAIN = 0, LMN_SPLIT_TEST = 1 } lmn_split;
 
-/** What a dataset file holds; plain data. */
+#define LMN_FIELDS_MAX     4
+#define LMN_FIELD_DIMS_MAX 4
+
+/** One array of every sample; a batch has a leading axis of rows before these. */
+typedef struct lmn_field {
+    const char *name;
+    lmn_dtype dtype;
+    size_t n_dims;
+    size_t dims[LMN_FIELD_DIMS_MAX];
+} lmn_field;
+
+/** What a dataset file holds: "images" f32 [H, W, C] and "labels" i32 []; plain data. */
 typedef struct lmn_dataset_info {
-    size_t height, width, channels; /* of every image */
+    size_t n_fields;
+    lmn_field fields[LMN_FIELDS_MAX];
     size_t n_classes;
     uint64_t sample_count[2]; /* by lmn_split; the test split may be empty */
-    float scale, offset;      /* value = scale * stored + offset */
+    float scale, offset;      /* images: value = scale * stored + offset */
 } lmn_dataset_info;
+
+/** The field of that name, or NULL. */
+const lmn_field *lmn_dataset_info_field(const lmn_dataset_info *info, const char *name);
 
 /**
  * Open a dataset for reading on all ranks.
@@ -67,11 +83,10 @@ typedef struct lmn_reader_options {
 
 /** One rank's slice of a batch. Memory is the reader's, valid until the next call. */
 typedef struct lmn_batch {
-    size_t rows;           /* capacity: the largest slice of any rank, the same for every batch */
-    size_t valid;          /* leading rows that hold samples; the others are zero */
-    uint64_t first_row;    /* place of row 0 in the global batch */
-    const float *features; /* [rows, height, width, channels] */
-    const int32_t *labels; /* [rows]; -1 in rows without a sample */
+    size_t rows;        /* capacity: the largest slice of any rank, the same for every batch */
+    size_t valid;       /* leading rows that hold samples; the others are 0, labels -1 */
+    uint64_t first_row; /* place of row 0 in the global batch */
+    const void *fields[LMN_FIELDS_MAX]; /* as in lmn_dataset_info: [rows, ...] */
 } lmn_batch;
 
 /** Errors: LMN_ERR_ARGUMENT (batch smaller than `size`, empty split), LMN_ERR_MEMORY. */

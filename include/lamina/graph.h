@@ -16,6 +16,7 @@
 #ifndef LAMINA_GRAPH_H
 #define LAMINA_GRAPH_H
 
+#include "lamina/dtype.h"
 #include "lamina/status.h"
 
 #include <stdbool.h>
@@ -27,8 +28,6 @@ extern "C" {
 #endif
 
 #define LMN_DIMS_MAX 6
-
-typedef enum lmn_dtype { LMN_F32 = 0, LMN_I32 = 1 } lmn_dtype;
 
 /** Extents, outermost first; n_dims 0 is a scalar. Every extent is at least 1. */
 typedef struct lmn_shape {
@@ -69,6 +68,27 @@ const lmn_tensor *lmn_input(lmn_graph *graph, const char *name, lmn_dtype dtype,
 /** A trained f32 value, bound in the plan. Names are unique: "conv1/weight". */
 const lmn_tensor *lmn_parameter(lmn_graph *graph, const char *name, lmn_shape shape, lmn_init init);
 
+/**
+ * A statistic: f32 values that are learnt by watching, not by gradients, such as the running mean
+ * of batch norm. It is one of the graph's parameters (bound, hashed and kept in checkpoints like
+ * all), but has no gradient: after every applied step the trainer sets
+ *     statistic = (1 - momentum) * statistic + momentum * mean over ranks of `observed`
+ * where `observed` is given later by lmn_statistic_follow. Every element starts as `start` says.
+ * start     [count of shape] copied
+ * momentum  above 0, at most 1
+ */
+const lmn_tensor *lmn_statistic(lmn_graph *graph, const char *name, lmn_shape shape,
+                                const float *start, float momentum);
+
+/** Let a statistic follow `observed`, f32 of its shape. Once for each statistic. */
+void lmn_statistic_follow(lmn_graph *graph, const lmn_tensor *statistic,
+                          const lmn_tensor *observed);
+
+/** What a statistic follows, and how fast; NULL and 0 for parameters that are trained. */
+const lmn_tensor *lmn_statistic_observed(const lmn_tensor *parameter);
+float lmn_statistic_momentum(const lmn_tensor *parameter);
+bool lmn_parameter_is_statistic(const lmn_tensor *parameter);
+
 /** f32 tensor filled with one value. */
 const lmn_tensor *lmn_constant(lmn_graph *graph, float value, lmn_shape shape);
 
@@ -77,9 +97,9 @@ size_t lmn_graph_parameter_count(const lmn_graph *graph);
 const lmn_tensor *lmn_graph_parameter(const lmn_graph *graph, size_t index);
 
 /**
- * Write a parameter's start values. The same for every rank and rank count: a function of seed and
- * the parameter's index in its graph.
- * values_out  [count of the parameter's shape]
+ * Write the start values of a parameter or statistic. The same for every rank and rank count: a
+ * function of seed and the parameter's index in its graph. values_out  [count of the parameter's
+ * shape]
  */
 void lmn_parameter_init(const lmn_tensor *parameter, uint64_t seed, float *values_out);
 

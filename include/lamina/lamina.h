@@ -12,6 +12,7 @@
 #include "lamina/collective.h"
 #include "lamina/compressor.h"
 #include "lamina/dataset.h"
+#include "lamina/dtype.h"
 #include "lamina/evaluator.h"
 #include "lamina/feedback.h"
 #include "lamina/graph.h"

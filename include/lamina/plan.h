@@ -2,8 +2,10 @@
  * Plans: graphs made ready to run.
  *
  * A plan fixes the order of the tensors that its outputs need, gives every intermediate value a
- * place in one arena by its lifetime, and runs ops in place where that is safe. Inputs, parameters
- * and (where wanted) outputs live in memory that the caller binds. A run allocates nothing.
+ * place in one arena by its lifetime, runs ops in place where that is safe, and fuses elementwise
+ * ops into the op before them, so that they work on values that are still in cache. Inputs,
+ * parameters and (where wanted) outputs live in memory that the caller binds. A run allocates
+ * nothing.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -18,15 +20,24 @@ extern "C" {
 
 typedef struct lmn_plan lmn_plan;
 
+/** How to plan; lmn_plan_options_default says what is usual. */
+typedef struct lmn_plan_options {
+    bool fuse; /* elementwise ops into the op before them; true. Changes speed, but no bit. */
+} lmn_plan_options;
+
+lmn_plan_options lmn_plan_options_default(void);
+
 /**
  * Plan the computation of `outputs`.
  * graph    borrowed until lmn_plan_destroy; must be without errors
  * outputs  [n_outputs] tensors of the graph, all different
+ * options  NULL: the default
  * Gradients are scheduled as early as their inputs allow, so that communication can start.
  * Errors: the graph's own, LMN_ERR_MEMORY, LMN_ERR_ARGUMENT.
  */
 lmn_status lmn_plan_create(const lmn_graph *graph, const lmn_tensor *const *outputs,
-                           size_t n_outputs, lmn_plan **plan_out, lmn_error *err) LMN_NODISCARD;
+                           size_t n_outputs, const lmn_plan_options *options, lmn_plan **plan_out,
+                           lmn_error *err) LMN_NODISCARD;
 
 /** NULL is allowed. Bound memory stays the caller's. */
 void lmn_plan_destroy(lmn_plan *plan);
@@ -50,6 +61,9 @@ const void *lmn_plan_value(const lmn_plan *plan, const lmn_tensor *output);
 typedef lmn_status (*lmn_output_fn)(void *user, size_t output_index, lmn_error *err);
 typedef lmn_status (*lmn_progress_fn)(void *user, lmn_error *err);
 
+/** Replace values [n] by their sums over all ranks. Collective over the ranks of the run. */
+typedef lmn_status (*lmn_sum_fn)(void *user, double *values, size_t n, lmn_error *err);
+
 /** What one run needs to know besides the bound memory. */
 typedef struct lmn_run {
     uint64_t seed;           /* of the training run, for dropout */
@@ -59,7 +73,9 @@ typedef struct lmn_run {
     lmn_output_fn on_output; /* may be NULL; called when output i is final: from then on this run
                                 neither writes nor reads it */
     lmn_progress_fn on_progress; /* may be NULL; called between nodes */
-    void *user;                  /* passed to both */
+    lmn_sum_fn sum_ranks;        /* for ops that ask other ranks; NULL: there are none */
+    void *user;                  /* passed to all three */
+    double *node_seconds; /* [lmn_plan_get_stats().n_nodes] times are added to; NULL: not taken */
 } lmn_run;
 
 /**
@@ -72,6 +88,7 @@ lmn_status lmn_plan_run(lmn_plan *plan, const lmn_run *run, lmn_error *err) LMN_
 typedef struct lmn_plan_stats {
     size_t n_nodes;     /* nodes that run */
     size_t n_in_place;  /* of these, the ones that overwrite an input */
+    size_t n_fused;     /* ops that run as part of another node, not counted in n_nodes */
     size_t arena_bytes; /* for intermediate values and workspaces, without outputs and constants */
     size_t unshared_bytes; /* what the same would need without reuse */
     double flops;          /* floating point operations of products and convolutions in one run */
@@ -79,7 +96,25 @@ typedef struct lmn_plan_stats {
 
 lmn_plan_stats lmn_plan_get_stats(const lmn_plan *plan);
 
-/** Threads that matrix products use in this process (OpenBLAS has one setting per process). */
+/** One node of a plan; texts live as long as the plan. */
+typedef struct lmn_plan_node {
+    const char *op;           /* "conv2d" */
+    const char *fused;        /* "add+relu"; "" when nothing is fused into it */
+    const char *kernel;       /* what computes it: "onednn", "winograd", "openblas", "c" */
+    const lmn_tensor *tensor; /* the result */
+    double flops;             /* of products and convolutions */
+    size_t bytes;             /* read and written, without workspaces */
+    bool in_place;
+} lmn_plan_node;
+
+/** The node that runs at place `index` of n_nodes. */
+lmn_plan_node lmn_plan_get_node(const lmn_plan *plan, size_t index);
+
+/** Whether a node of the plan calls lmn_run.sum_ranks. */
+bool lmn_plan_asks_ranks(const lmn_plan *plan);
+
+/** Threads that kernels use in this process (OpenMP and OpenBLAS have one setting per process). The
+ * results of kernels other than matrix products do not depend on it. */
 void lmn_compute_set_threads(int threads);
 
 #ifdef __cplusplus

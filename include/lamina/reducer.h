@@ -46,6 +46,7 @@ typedef struct lmn_reducer_layer {
     const char *name; /* copied */
     size_t n_dims;
     size_t dims[LMN_STATE_DIMS_MAX];
+    bool dense; /* always travels dense, without feedback: values that are no gradients */
 } lmn_reducer_layer;
 
 #define LMN_REDUCER_SCALARS_MAX 8

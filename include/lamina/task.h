@@ -23,11 +23,11 @@ extern "C" {
 
 /** The tensors of a task's graph that data goes into and answers come out of. */
 typedef struct lmn_task_graph {
-    const lmn_tensor *features; /* input, rows first */
-    const lmn_tensor *labels;   /* input, i32 [rows] */
-    const lmn_tensor *weights;  /* input, f32 [rows] */
-    const lmn_tensor *loss;     /* scalar: sum of weights * loss of the row */
-    const lmn_tensor *hits;     /* scalar: sum of weights * 1 where the row is answered rightly */
+    size_t n_inputs;
+    const lmn_tensor *inputs[LMN_FIELDS_MAX]; /* each named as a field of the dataset, rows first */
+    const lmn_tensor *weights;                /* input, f32 [rows] */
+    const lmn_tensor *loss;                   /* scalar: sum of weights * loss of the row */
+    const lmn_tensor *hits; /* scalar: sum of weights * 1 where the row is answered rightly */
 } lmn_task_graph;
 
 /** A kind of task. `build` adds everything for batches of `rows` rows. */
@@ -37,14 +37,11 @@ typedef struct lmn_task {
     const void *user; /* borrowed */
 } lmn_task;
 
-/** Image classification: a model from lamina/model.h with softmax cross-entropy. */
+/** Classification of images: a model from lamina/model.h with softmax cross-entropy. */
 typedef struct lmn_vision_task {
     const char *model; /* model spec, borrowed */
-    size_t height, width, channels, n_classes;
+    lmn_dataset_info data;
 } lmn_vision_task;
-
-/** The vision task of a dataset. `model` is borrowed. */
-lmn_vision_task lmn_vision_task_make(const char *model, const lmn_dataset_info *info);
 
 /** A task that builds `vision`, which is borrowed. */
 lmn_task lmn_vision_task_get(const lmn_vision_task *vision);

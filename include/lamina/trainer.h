@@ -11,6 +11,7 @@
 
 #include "lamina/dataset.h"
 #include "lamina/evaluator.h"
+#include "lamina/plan.h"
 #include "lamina/reducer.h"
 #include "lamina/task.h"
 #include "lamina/world.h"
@@ -93,6 +94,9 @@ lmn_status lmn_trainer_create(lmn_world *world, const lmn_dataset *dataset, cons
                               const lmn_trainer_options *options, lmn_trainer **trainer_out,
                               lmn_error *err) LMN_NODISCARD;
 void lmn_trainer_destroy(lmn_trainer *trainer);
+
+/** The plan of a training step, for reports. Borrowed. */
+const lmn_plan *lmn_trainer_plan(const lmn_trainer *trainer);
 
 /**
  * Keep a text with the run: an attribute of /configuration in run.h5 and of every checkpoint.

@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "lamina/clock.h"
 #include "plan_internal.h"
 
 #include <string.h>
@@ -25,20 +26,54 @@ static lmn_status check_bound(const lmn_plan *plan, lmn_error *err)
     return LMN_OK;
 }
 
-static lmn_status run_node(const lmn_plan *plan, const lmn_tensor *node, const lmn_run *run,
-                           lmn_error *err)
+static const void *value_of(const lmn_plan *plan, const lmn_tensor *tensor)
 {
+    return plan->memory[plan->root[tensor->index]];
+}
+
+static void fill_epilogue(const lmn_plan *plan, const lmn__group *group, lmn__epilogue *epilogue)
+{
+    const lmn_shape *shape = &group->first->shape;
+    epilogue->n_steps = group->n_steps;
+    epilogue->n_columns = shape->n_dims == 0 ? 1 : shape->dims[shape->n_dims - 1];
+    for (size_t i = 0; i < group->n_steps; i++) {
+        epilogue->steps[i] = group->steps[i];
+        if (group->operands[i] != NULL) {
+            epilogue->steps[i].operand = value_of(plan, group->operands[i]);
+        }
+    }
+}
+
+static lmn_status run_group(const lmn_plan *plan, const lmn_tensor *last, const lmn_run *run,
+                            lmn_error *err)
+{
+    const lmn__group *group = &plan->groups[last->index];
+    const lmn_tensor *node = group->first;
+    lmn__epilogue epilogue;
+    fill_epilogue(plan, group, &epilogue);
     lmn__node_run node_run = {
         .node = node,
-        .output = plan->memory[node->index],
+        .output = plan->memory[last->index],
         .workspace = plan->workspace_bytes > 0 ? plan->workspace : NULL,
+        .state = group->prepared.state,
+        .epilogue = &epilogue,
         .run = run,
         .err = err,
     };
     for (size_t k = 0; k < node->n_inputs; k++) {
-        node_run.inputs[k] = plan->memory[plan->root[node->inputs[k]->index]];
+        node_run.inputs[k] = value_of(plan, node->inputs[k]);
     }
     return node->op->run(&node_run);
+}
+
+static lmn_status run_at(const lmn_plan *plan, size_t position, const lmn_run *run, lmn_error *err)
+{
+    const double start = run->node_seconds != NULL ? lmn_clock_seconds() : 0.0;
+    const lmn_status status = run_group(plan, plan->order[position], run, err);
+    if (run->node_seconds != NULL) {
+        run->node_seconds[position] += lmn_clock_seconds() - start;
+    }
+    return status;
 }
 
 /* One past the last output, in output_order, that is final once `n_run` nodes have run. */
@@ -82,7 +117,7 @@ lmn_status lmn_plan_run(lmn_plan *plan, const lmn_run *run, lmn_error *err)
         status = hand_out(plan, run, 0, &next, err);
     }
     for (size_t i = 0; i < plan->n_nodes && status == LMN_OK; i++) {
-        status = run_node(plan, plan->order[i], run, err);
+        status = run_at(plan, i, run, err);
         if (status == LMN_OK) {
             status = hand_out(plan, run, i + 1, &next, err);
         }

@@ -5,7 +5,9 @@
  * reverse topological order; each hands its gradient on to those inputs that `wrt` feeds, by the
  * VJP of its op, and an input that is reached several times sums what it gets as it arrives. Paths
  * that lead to no `wrt` are never built, so the gradient of the first layer's input costs nothing.
- * VJPs are written with the public constructors: what they add can be differentiated again.
+ * VJPs are written with the public constructors: what they add can be differentiated again. An op
+ * may have a composition instead, its value written with other ops; the gradient then goes through
+ * that, in a reverse pass of its own over what the composition added.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -63,20 +65,97 @@ static void mark_dependence(backward *state, const lmn_tensor *const *wrt, size_
     }
 }
 
-/* The share of the gradient that input `k` of `node` gets; NULL: none, or an error. */
-static const lmn_tensor *contribution(const backward *state, const lmn_tensor *node, size_t k)
+/* These three call each other as deep as compositions are nested: a composition is written with ops
+   that have a VJP, or a composition of simpler ops. */
+/* NOLINTBEGIN(misc-no-recursion) */
+static const lmn_tensor *vjp_of(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
+                                size_t k);
+
+static const lmn_tensor *add_share(lmn_graph *graph, const lmn_tensor *sum, const lmn_tensor *share)
 {
-    const lmn_tensor *grad = node->op->vjp(state->graph, node, state->grads[node->index], k);
-    if (grad != NULL && !lmn_shape_equal(&grad->shape, &node->inputs[k]->shape)) {
+    return sum == NULL || share == NULL ? (sum == NULL ? share : sum) : lmn_add(graph, sum, share);
+}
+
+/* A reverse pass over a composition, towards one tensor that it reads. */
+typedef struct local_pass {
+    lmn_graph *graph;
+    const lmn_tensor *target;
+    size_t first;              /* index of the first tensor that the composition added */
+    const lmn_tensor **grads;  /* [tensors added] what arrived so far, or NULL */
+    const lmn_tensor *arrived; /* at the target */
+} local_pass;
+
+static void propagate_locally(local_pass *pass, const lmn_tensor *tensor, const lmn_tensor *grad)
+{
+    for (size_t j = 0; j < tensor->n_inputs && !tensor->op->no_gradient; j++) {
+        const lmn_tensor *input = tensor->inputs[j];
+        const bool is_target = input == pass->target;
+        if ((!is_target && input->index < pass->first) || input->dtype != LMN_F32) {
+            continue;
+        }
+        const lmn_tensor *share = vjp_of(pass->graph, tensor, grad, j);
+        const lmn_tensor **sum =
+            is_target ? &pass->arrived : &pass->grads[input->index - pass->first];
+        *sum = add_share(pass->graph, *sum, share);
+    }
+}
+
+/* The gradient of `node` in its input k, by way of the composition of its op. */
+static const lmn_tensor *vjp_through(lmn_graph *graph, const lmn_tensor *node,
+                                     const lmn_tensor *grad, size_t k)
+{
+    for (size_t j = 0; j < k; j++) {
+        if (node->inputs[j] == node->inputs[k]) {
+            return NULL; /* the pass for operand j has met every use of this tensor */
+        }
+    }
+    local_pass pass = {
+        .graph = graph, .target = node->inputs[k], .first = lmn__graph_tensor_count(graph)};
+    const lmn_tensor *value = node->op->compose(graph, node);
+    if (value == NULL || value->index < pass.first) {
+        return value == pass.target ? grad : NULL;
+    }
+    const size_t n = value->index + 1 - pass.first;
+    lmn_error err = lmn_error_none();
+    pass.grads = (const lmn_tensor **)lmn_alloc(n, sizeof(lmn_tensor *), &err);
+    if (pass.grads == NULL) {
+        return lmn__graph_fail(graph, LMN_ERR_MEMORY, "%s", err.message);
+    }
+    pass.grads[n - 1] = grad;
+    for (size_t i = n; i > 0 && !lmn__graph_has_failed(graph); i--) {
+        if (pass.grads[i - 1] != NULL) {
+            propagate_locally(&pass, lmn__graph_tensor(graph, pass.first + i - 1),
+                              pass.grads[i - 1]);
+        }
+    }
+    lmn_free((void *)pass.grads);
+    return pass.arrived;
+}
+
+/* The share of the gradient that input `k` of `node` gets; NULL: none, or an error. */
+static const lmn_tensor *vjp_of(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
+                                size_t k)
+{
+    if (node->op->vjp == NULL && node->op->compose == NULL) {
+        return lmn__graph_fail(graph, LMN_ERR_UNSUPPORTED,
+                               "gradients: %s has no derivative; stop the gradient before it or "
+                               "use another op",
+                               node->op->name);
+    }
+    const lmn_tensor *share = node->op->vjp != NULL ? node->op->vjp(graph, node, grad, k)
+                                                    : vjp_through(graph, node, grad, k);
+    if (share != NULL && !lmn_shape_equal(&share->shape, &node->inputs[k]->shape)) {
         return lmn__graph_fail(
-            state->graph, LMN_ERR_SHAPE,
+            graph, LMN_ERR_SHAPE,
             "gradients: the derivative of %s in operand %zu has shape %s, but the "
             "operand has %s",
-            node->op->name, k, lmn__shape_text(&grad->shape).text,
+            node->op->name, k, lmn__shape_text(&share->shape).text,
             lmn__shape_text(&node->inputs[k]->shape).text);
     }
-    return grad;
+    return share;
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 /* Hand the gradient of `node` on to its inputs. */
 static void propagate(const backward *state, const lmn_tensor *node)
@@ -86,18 +165,8 @@ static void propagate(const backward *state, const lmn_tensor *node)
         if (!state->depends[input] || node->inputs[k]->dtype != LMN_F32) {
             continue;
         }
-        if (node->op->vjp == NULL) {
-            (void)lmn__graph_fail(state->graph, LMN_ERR_UNSUPPORTED,
-                                  "gradients: %s has no derivative; stop the gradient before it or "
-                                  "use another op",
-                                  node->op->name);
-            return;
-        }
-        const lmn_tensor *grad = contribution(state, node, k);
-        if (grad != NULL) {
-            const lmn_tensor *sum = state->grads[input];
-            state->grads[input] = sum == NULL ? grad : lmn_add(state->graph, sum, grad);
-        }
+        const lmn_tensor *share = vjp_of(state->graph, node, state->grads[node->index], k);
+        state->grads[input] = add_share(state->graph, state->grads[input], share);
     }
 }
 

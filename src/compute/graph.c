@@ -43,6 +43,7 @@ static void tensor_destroy(lmn_tensor *tensor)
 {
     if (tensor != NULL) {
         lmn_free(tensor->name);
+        lmn_free(tensor->statistic);
         lmn_free(tensor);
     }
 }
@@ -245,6 +246,66 @@ const lmn_tensor *lmn_parameter(lmn_graph *graph, const char *name, lmn_shape sh
     return parameter;
 }
 
+const lmn_tensor *lmn_statistic(lmn_graph *graph, const char *name, lmn_shape shape,
+                                const float *start, float momentum)
+{
+    if (!(momentum > 0.0F && momentum <= 1.0F)) {
+        return lmn__graph_fail(graph, LMN_ERR_ARGUMENT,
+                               "statistic '%s': momentum %g is not above 0 and at most 1", name,
+                               (double)momentum);
+    }
+    const lmn_tensor *parameter = lmn_parameter(graph, name, shape, (lmn_init){0});
+    if (parameter == NULL) {
+        return NULL;
+    }
+    lmn_tensor *statistic = graph->parameters.items[parameter->attributes.parameter_index];
+    const size_t count = lmn_shape_count(&shape);
+    statistic->statistic =
+        lmn_alloc(1, sizeof *statistic->statistic + count * sizeof *start, &graph->err);
+    if (statistic->statistic == NULL) {
+        return NULL;
+    }
+    statistic->statistic->momentum = momentum;
+    memcpy(statistic->statistic->start, start, count * sizeof *start);
+    return statistic;
+}
+
+void lmn_statistic_follow(lmn_graph *graph, const lmn_tensor *statistic, const lmn_tensor *observed)
+{
+    if (lmn__graph_has_failed(graph) || statistic == NULL || observed == NULL) {
+        return;
+    }
+    if (statistic->graph != graph || observed->graph != graph ||
+        !lmn_parameter_is_statistic(statistic) || statistic->statistic->observed != NULL) {
+        (void)lmn__graph_fail(graph, LMN_ERR_ARGUMENT,
+                              "'%s' follows a value already or is no statistic of this graph",
+                              lmn_tensor_name(statistic));
+    } else if (!lmn_shape_equal(&statistic->shape, &observed->shape) ||
+               observed->dtype != LMN_F32) {
+        (void)lmn__graph_fail(graph, LMN_ERR_SHAPE,
+                              "statistic '%s' of shape %s cannot follow a value of shape %s",
+                              lmn_tensor_name(statistic), lmn__shape_text(&statistic->shape).text,
+                              lmn__shape_text(&observed->shape).text);
+    } else {
+        statistic->statistic->observed = observed;
+    }
+}
+
+bool lmn_parameter_is_statistic(const lmn_tensor *parameter)
+{
+    return parameter->statistic != NULL;
+}
+
+const lmn_tensor *lmn_statistic_observed(const lmn_tensor *parameter)
+{
+    return parameter->statistic != NULL ? parameter->statistic->observed : NULL;
+}
+
+float lmn_statistic_momentum(const lmn_tensor *parameter)
+{
+    return parameter->statistic != NULL ? parameter->statistic->momentum : 0.0F;
+}
+
 const lmn_tensor *lmn_constant(lmn_graph *graph, float value, lmn_shape shape)
 {
     const lmn__attributes attributes = {.scalar = value};
@@ -269,4 +330,20 @@ size_t lmn__graph_tensor_count(const lmn_graph *graph)
 const lmn_tensor *lmn__graph_tensor(const lmn_graph *graph, size_t index)
 {
     return graph->tensors.items[index];
+}
+
+const lmn_tensor *lmn__tensor_find(const lmn_graph *graph, const lmn__op *op,
+                                   const lmn_tensor *const *inputs, size_t n)
+{
+    for (size_t i = graph->tensors.count; i > 0; i--) {
+        const lmn_tensor *tensor = graph->tensors.items[i - 1];
+        bool is_same = tensor->op == op && tensor->n_inputs == n;
+        for (size_t k = 0; k < n && is_same; k++) {
+            is_same = tensor->inputs[k] == inputs[k];
+        }
+        if (is_same) {
+            return tensor;
+        }
+    }
+    return NULL;
 }

@@ -42,6 +42,7 @@ static lmn_status allocate_tables(lmn_plan *plan, lmn_error *err)
     plan->output_order = lmn_alloc(plan->n_outputs, sizeof *plan->output_order, err);
     plan->needed = lmn_alloc(n, sizeof *plan->needed, err);
     plan->root = lmn_alloc(n, sizeof *plan->root, err);
+    plan->groups = lmn_alloc(n, sizeof *plan->groups, err);
     plan->order = (const lmn_tensor **)lmn_alloc(n, sizeof(lmn_tensor *), err);
     plan->last_use = lmn_alloc(n, sizeof *plan->last_use, err);
     plan->places = lmn_alloc(n, sizeof *plan->places, err);
@@ -49,9 +50,9 @@ static lmn_status allocate_tables(lmn_plan *plan, lmn_error *err)
     plan->block_of = lmn_alloc(n, sizeof *plan->block_of, err);
     plan->memory = (void **)lmn_alloc(n, sizeof *plan->memory, err);
     const bool complete = plan->outputs != NULL && plan->output_order != NULL &&
-                          plan->needed != NULL && plan->root != NULL && plan->order != NULL &&
-                          plan->last_use != NULL && plan->places != NULL && plan->blocks != NULL &&
-                          plan->block_of != NULL && plan->memory != NULL;
+                          plan->needed != NULL && plan->root != NULL && plan->groups != NULL &&
+                          plan->order != NULL && plan->last_use != NULL && plan->places != NULL &&
+                          plan->blocks != NULL && plan->block_of != NULL && plan->memory != NULL;
     return complete ? LMN_OK : LMN_ERR_MEMORY;
 }
 
@@ -110,7 +111,8 @@ static void fill_memory_table(lmn_plan *plan)
     }
 }
 
-static lmn_status build(lmn_plan *plan, const lmn_tensor *const *outputs, lmn_error *err)
+static lmn_status build(lmn_plan *plan, const lmn_tensor *const *outputs,
+                        const lmn_plan_options *options, lmn_error *err)
 {
     lmn_status status = allocate_tables(plan, err);
     if (status != LMN_OK) {
@@ -119,7 +121,14 @@ static lmn_status build(lmn_plan *plan, const lmn_tensor *const *outputs, lmn_er
     for (size_t k = 0; k < plan->n_outputs; k++) {
         plan->outputs[k].tensor = outputs[k];
     }
-    status = lmn__plan_schedule(plan, err);
+    lmn__plan_look(plan);
+    status = lmn__plan_fuse(plan, options->fuse, err);
+    if (status == LMN_OK) {
+        status = lmn__plan_schedule(plan, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__plan_prepare(plan, err);
+    }
     if (status == LMN_OK) {
         status = lmn__plan_place(plan, err);
     }
@@ -132,9 +141,16 @@ static lmn_status build(lmn_plan *plan, const lmn_tensor *const *outputs, lmn_er
     return status;
 }
 
-lmn_status lmn_plan_create(const lmn_graph *graph, const lmn_tensor *const *outputs,
-                           size_t n_outputs, lmn_plan **plan_out, lmn_error *err)
+lmn_plan_options lmn_plan_options_default(void)
 {
+    return (lmn_plan_options){.fuse = true};
+}
+
+lmn_status lmn_plan_create(const lmn_graph *graph, const lmn_tensor *const *outputs,
+                           size_t n_outputs, const lmn_plan_options *options, lmn_plan **plan_out,
+                           lmn_error *err)
+{
+    const lmn_plan_options usual = lmn_plan_options_default();
     lmn_status status = lmn_graph_status(graph, err);
     if (status == LMN_OK) {
         status = check_outputs(graph, outputs, n_outputs, err);
@@ -149,7 +165,7 @@ lmn_status lmn_plan_create(const lmn_graph *graph, const lmn_tensor *const *outp
     plan->graph = graph;
     plan->n_tensors = lmn__graph_tensor_count(graph);
     plan->n_outputs = n_outputs;
-    status = build(plan, outputs, err);
+    status = build(plan, outputs, options != NULL ? options : &usual, err);
     if (status != LMN_OK) {
         lmn_plan_destroy(plan);
         return status;
@@ -163,6 +179,9 @@ void lmn_plan_destroy(lmn_plan *plan)
     if (plan == NULL) {
         return;
     }
+    if (plan->groups != NULL) {
+        lmn__plan_release(plan);
+    }
     free(plan->kept);
     lmn_free(plan->workspace);
     lmn_free(plan->constants);
@@ -173,6 +192,7 @@ void lmn_plan_destroy(lmn_plan *plan)
     lmn_free(plan->places);
     lmn_free(plan->last_use);
     lmn_free((void *)plan->order);
+    lmn_free(plan->groups);
     lmn_free(plan->root);
     lmn_free(plan->needed);
     lmn_free(plan->output_order);
@@ -257,4 +277,42 @@ const void *lmn_plan_value(const lmn_plan *plan, const lmn_tensor *output)
 lmn_plan_stats lmn_plan_get_stats(const lmn_plan *plan)
 {
     return plan->stats;
+}
+
+/* Bytes that a group reads and writes. */
+static size_t moved_bytes(const lmn_plan *plan, const lmn_tensor *last)
+{
+    const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX];
+    const size_t n = lmn__group_inputs(plan, last, inputs);
+    size_t bytes = lmn__tensor_bytes(last);
+    for (size_t k = 0; k < n; k++) {
+        bytes += lmn__tensor_bytes(inputs[k]);
+    }
+    return bytes;
+}
+
+lmn_plan_node lmn_plan_get_node(const lmn_plan *plan, size_t index)
+{
+    const lmn_tensor *last = plan->order[index];
+    const lmn__group *group = &plan->groups[last->index];
+    const lmn__op *op = group->first->op;
+    return (lmn_plan_node){
+        .op = op->name,
+        .fused = group->fused,
+        .kernel = group->prepared.kernel != NULL ? group->prepared.kernel : "c",
+        .tensor = last,
+        .flops = op->flops != NULL ? op->flops(group->first) : 0.0,
+        .bytes = moved_bytes(plan, last),
+        .in_place = group->in_place,
+    };
+}
+
+bool lmn_plan_asks_ranks(const lmn_plan *plan)
+{
+    bool asks = false;
+    for (size_t i = 0; i < plan->n_nodes; i++) {
+        const lmn_tensor *first = plan->groups[plan->order[i]->index].first;
+        asks = asks || (first->op->asks_ranks != NULL && first->op->asks_ranks(first));
+    }
+    return asks;
 }

@@ -1,10 +1,10 @@
 /*
  * What the files of the planner share: the plan itself.
  *
- * plan_schedule.c decides what runs and in which order, plan_memory.c where each value lives,
- * plan.c puts both together and binds the caller's memory, execute.c runs. Everything per tensor is
- * indexed by the tensor's index in its graph. A view has no memory: it stands for its `root`, the
- * first tensor behind it that is not a view, and only roots have a place.
+ * plan_fuse.c decides what runs together, plan_schedule.c in which order, plan_memory.c where each
+ * value lives, plan.c puts both together and binds the caller's memory, execute.c runs. Everything
+ * per tensor is indexed by the tensor's index in its graph. A view has no memory: it stands for its
+ * `root`, the first tensor behind it that is not a view, and only roots have a place.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -21,6 +21,23 @@ typedef enum lmn__place {
     LMN__PLACE_KEPT = 3,     /* outputs: never shared or overwritten; the caller may bind them */
     LMN__PLACE_ARENA = 4     /* shared by lifetime */
 } lmn__place;
+
+/**
+ * What runs at one place of the order: an op, and the elementwise ops that are fused into it. Kept
+ * by the index of its last tensor, which is the one that gets memory.
+ */
+typedef struct lmn__group {
+    const lmn_tensor *first; /* whose op runs; NULL: no group ends at this tensor */
+    size_t n_steps;
+    lmn__epilogue_step steps[LMN__EPILOGUE_MAX];   /* without operands, whose memory runs look up */
+    const lmn_tensor *operands[LMN__EPILOGUE_MAX]; /* NULL where a step has none */
+    char fused[48];                                /* "add+relu" */
+    lmn__prepared prepared;
+    bool in_place;
+} lmn__group;
+
+/** Inputs that a group can have: those of its op and an operand of each step. */
+#define LMN__GROUP_INPUTS_MAX (LMN__INPUTS_MAX + LMN__EPILOGUE_MAX)
 
 /** A piece of the arena: one value, or several that overwrite each other in place. */
 typedef struct lmn__block {
@@ -49,7 +66,9 @@ struct lmn_plan {
     /* The schedule. */
     bool *needed;             /* [n_tensors] owned; whether an output depends on it */
     size_t *root;             /* [n_tensors] owned; the tensor whose memory it is */
-    const lmn_tensor **order; /* [n_nodes] owned (room for n_tensors); the nodes that run */
+    lmn__group *groups;       /* [n_tensors] owned; by last tensor */
+    const lmn_tensor **order; /* [n_nodes] owned (room for n_tensors); the last tensors of the
+                                 groups, as they run */
     size_t n_nodes;
     size_t *last_use; /* [n_tensors] owned; of a root that runs: position at which it, or a view of
                          it, is written or read for the last time */
@@ -72,13 +91,29 @@ struct lmn_plan {
     lmn_plan_stats stats;
 };
 
+/** Mark what is needed and find the roots: fill needed and root. */
+void lmn__plan_look(lmn_plan *plan);
+
+/** After that: form the groups, of one op each unless `fuse`. Errors: LMN_ERR_MEMORY. */
+lmn_status lmn__plan_fuse(lmn_plan *plan, bool fuse, lmn_error *err) LMN_NODISCARD;
+
+/** The tensors that the group ending at `last` reads; returns how many. */
+size_t lmn__group_inputs(const lmn_plan *plan, const lmn_tensor *last,
+                         const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX]);
+
 /**
- * Fill needed, root, order, n_nodes, last_use, the outputs' `ready` and output_order.
+ * After the groups: fill order, n_nodes, last_use, the outputs' `ready` and output_order.
  * Errors: LMN_ERR_MEMORY.
  */
 lmn_status lmn__plan_schedule(lmn_plan *plan, lmn_error *err) LMN_NODISCARD;
 
-/** After the schedule: fill places, blocks, block_of, all sizes and the other stats. */
+/** After the schedule: prepare every op that runs. Errors: LMN_ERR_MEMORY, those of the ops. */
+lmn_status lmn__plan_prepare(lmn_plan *plan, lmn_error *err) LMN_NODISCARD;
+
+/** Give back what was prepared. */
+void lmn__plan_release(lmn_plan *plan);
+
+/** After that: fill places, blocks, block_of, all sizes and the other stats. */
 lmn_status lmn__plan_place(lmn_plan *plan, lmn_error *err) LMN_NODISCARD;
 
 /**

@@ -113,7 +113,10 @@ static void choose_places(lmn_plan *plan)
 {
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const lmn_tensor *tensor = lmn__graph_tensor(plan->graph, i);
-        plan->places[i] = plan->needed[i] ? place_of_kind(tensor->op->kind) : LMN__PLACE_NONE;
+        const bool is_absorbed =
+            tensor->op->kind == LMN__OP_COMPUTE && plan->groups[i].first == NULL;
+        plan->places[i] =
+            plan->needed[i] && !is_absorbed ? place_of_kind(tensor->op->kind) : LMN__PLACE_NONE;
         if (plan->places[i] == LMN__PLACE_CONSTANT) {
             plan->constant_bytes += lmn_align_up(lmn__tensor_bytes(tensor));
         }
@@ -127,35 +130,43 @@ static void choose_places(lmn_plan *plan)
     }
 }
 
-/* Whether the node at `position` may be written over its operand `k`. */
+/*
+ * Whether the group at `position` may be written over operand `k` of its op. Operands of steps are
+ * never overwritten: ops may use their result as scratch memory before the steps run.
+ */
 static bool can_overwrite(const lmn_plan *plan, size_t position, size_t k)
 {
-    const lmn_tensor *node = plan->order[position];
-    const unsigned allowed = node->op->may_overwrite(node);
-    const lmn_tensor *root = root_of(plan, node->inputs[k]);
+    const lmn_tensor *last = plan->order[position];
+    const lmn__group *group = &plan->groups[last->index];
+    const lmn_tensor *first = group->first;
+    const unsigned allowed = first->op->may_overwrite(first);
+    const lmn_tensor *root = root_of(plan, first->inputs[k]);
     if ((allowed >> k & 1U) == 0 || plan->places[root->index] != LMN__PLACE_ARENA ||
         plan->last_use[root->index] != position ||
-        lmn__tensor_bytes(root) != lmn__tensor_bytes(node)) {
+        lmn__tensor_bytes(root) != lmn__tensor_bytes(last)) {
         return false;
     }
+    const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX];
+    const size_t n = lmn__group_inputs(plan, last, inputs);
     bool safe = true;
-    for (size_t other = 0; other < node->n_inputs; other++) {
-        const bool shares = root_of(plan, node->inputs[other]) == root;
-        safe = safe && (!shares || (allowed >> other & 1U) != 0);
+    for (size_t other = 0; other < n; other++) {
+        const bool shares = root_of(plan, inputs[other]) == root;
+        const bool is_allowed = other < first->n_inputs && (allowed >> other & 1U) != 0;
+        safe = safe && (!shares || is_allowed);
     }
     return safe;
 }
 
-/* The root of the operand that the node at `position` overwrites, or NULL. */
+/* The root of the operand that the group at `position` overwrites, or NULL. */
 static const lmn_tensor *find_overwritten(const lmn_plan *plan, size_t position)
 {
-    const lmn_tensor *node = plan->order[position];
-    if (node->op->may_overwrite == NULL) {
+    const lmn_tensor *first = plan->groups[plan->order[position]->index].first;
+    if (first->op->may_overwrite == NULL) {
         return NULL;
     }
-    for (size_t k = 0; k < node->n_inputs; k++) {
+    for (size_t k = 0; k < first->n_inputs; k++) {
         if (can_overwrite(plan, position, k)) {
-            return root_of(plan, node->inputs[k]);
+            return root_of(plan, first->inputs[k]);
         }
     }
     return NULL;
@@ -175,6 +186,7 @@ static void make_blocks(lmn_plan *plan)
             const size_t block = plan->block_of[overwritten->index];
             plan->block_of[node->index] = block;
             plan->blocks[block].last = plan->last_use[node->index];
+            plan->groups[node->index].in_place = true;
             plan->stats.n_in_place++;
             continue;
         }
@@ -185,18 +197,18 @@ static void make_blocks(lmn_plan *plan)
     }
 }
 
-/* Workspaces and work of all nodes. */
-static void measure_nodes(lmn_plan *plan)
+/* Workspaces and work of all groups. */
+static void measure_groups(lmn_plan *plan)
 {
     for (size_t position = 0; position < plan->n_nodes; position++) {
-        const lmn_tensor *node = plan->order[position];
-        const lmn__op *op = node->op;
-        const size_t bytes = op->workspace_bytes == NULL ? 0 : op->workspace_bytes(node);
+        const lmn__group *group = &plan->groups[plan->order[position]->index];
+        const lmn__op *op = group->first->op;
+        const size_t bytes = group->prepared.workspace_bytes;
         plan->stats.unshared_bytes += lmn_align_up(bytes);
         if (bytes > plan->workspace_bytes) {
             plan->workspace_bytes = bytes;
         }
-        plan->stats.flops += op->flops == NULL ? 0.0 : op->flops(node);
+        plan->stats.flops += op->flops == NULL ? 0.0 : op->flops(group->first);
     }
 }
 
@@ -204,7 +216,7 @@ lmn_status lmn__plan_place(lmn_plan *plan, lmn_error *err)
 {
     choose_places(plan);
     make_blocks(plan);
-    measure_nodes(plan);
+    measure_groups(plan);
     const lmn_status status = lmn__plan_pack(plan->blocks, plan->n_blocks, &plan->arena_bytes, err);
     plan->stats.arena_bytes = plan->arena_bytes + lmn_align_up(plan->workspace_bytes);
     return status;

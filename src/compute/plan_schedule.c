@@ -36,16 +36,7 @@ static void merge_reach(size_t *reaches, size_t other)
     }
 }
 
-static void find_roots(lmn_plan *plan)
-{
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        const lmn_tensor *tensor = lmn__graph_tensor(plan->graph, i);
-        const bool is_view = tensor->op->kind == LMN__OP_VIEW;
-        plan->root[i] = is_view ? plan->root[tensor->inputs[0]->index] : i;
-    }
-}
-
-/* From the outputs back: what is needed, and how far from which outputs it is. */
+/* From the outputs back: how far from which outputs everything is. */
 static void look_ahead(scheduler *state)
 {
     lmn_plan *plan = state->plan;
@@ -55,7 +46,6 @@ static void look_ahead(scheduler *state)
     }
     for (size_t k = 0; k < plan->n_outputs; k++) {
         const size_t index = plan->outputs[k].tensor->index;
-        plan->needed[index] = true;
         state->reaches[index] = k;
         state->distance[index] = 0;
         state->eager[plan->root[index]] = true;
@@ -64,7 +54,6 @@ static void look_ahead(scheduler *state)
         const lmn_tensor *tensor = lmn__graph_tensor(plan->graph, i - 1);
         for (size_t k = 0; k < tensor->n_inputs && plan->needed[i - 1]; k++) {
             const size_t input = tensor->inputs[k]->index;
-            plan->needed[input] = true;
             merge_reach(&state->reaches[input], state->reaches[i - 1]);
             if (state->distance[i - 1] < state->distance[input]) {
                 state->distance[input] = state->distance[i - 1] + 1;
@@ -77,17 +66,18 @@ static void mark_start(scheduler *state)
 {
     const lmn_plan *plan = state->plan;
     for (size_t i = 0; i < plan->n_tensors; i++) {
-        const lmn_tensor *tensor = lmn__graph_tensor(plan->graph, i);
         state->eager[i] = state->eager[i] || state->reaches[i] < REACHES_MANY;
-        state->done[i] = !plan->needed[i] || tensor->op->kind != LMN__OP_COMPUTE;
+        state->done[i] = plan->groups[i].first == NULL;
     }
 }
 
-static bool is_ready(const scheduler *state, const lmn_tensor *node)
+static bool is_ready(const scheduler *state, const lmn_tensor *last)
 {
+    const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX];
+    const size_t n = lmn__group_inputs(state->plan, last, inputs);
     bool ready = true;
-    for (size_t k = 0; k < node->n_inputs; k++) {
-        ready = ready && state->done[state->plan->root[node->inputs[k]->index]];
+    for (size_t k = 0; k < n; k++) {
+        ready = ready && state->done[state->plan->root[inputs[k]->index]];
     }
     return ready;
 }
@@ -129,10 +119,11 @@ static void fill_order(scheduler *state)
 static void find_last_uses(lmn_plan *plan)
 {
     for (size_t position = 0; position < plan->n_nodes; position++) {
-        const lmn_tensor *node = plan->order[position];
-        plan->last_use[node->index] = position;
-        for (size_t k = 0; k < node->n_inputs; k++) {
-            plan->last_use[plan->root[node->inputs[k]->index]] = position;
+        const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX];
+        const size_t n = lmn__group_inputs(plan, plan->order[position], inputs);
+        plan->last_use[plan->order[position]->index] = position;
+        for (size_t k = 0; k < n; k++) {
+            plan->last_use[plan->root[inputs[k]->index]] = position;
         }
     }
 }
@@ -165,7 +156,6 @@ lmn_status lmn__plan_schedule(lmn_plan *plan, lmn_error *err)
     state.done = lmn_alloc(n, sizeof *state.done, err);
     if (state.reaches != NULL && state.distance != NULL && state.eager != NULL &&
         state.done != NULL) {
-        find_roots(plan);
         look_ahead(&state);
         mark_start(&state);
         fill_order(&state);

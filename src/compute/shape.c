@@ -136,12 +136,7 @@ lmn_shape lmn__shape_reduce(const lmn_shape *shape, unsigned axes, bool keep)
     return reduced;
 }
 
-size_t lmn__dtype_bytes(lmn_dtype dtype)
-{
-    return dtype == LMN_F32 ? sizeof(float) : sizeof(int32_t);
-}
-
 size_t lmn__tensor_bytes(const lmn_tensor *tensor)
 {
-    return lmn_shape_count(&tensor->shape) * lmn__dtype_bytes(tensor->dtype);
+    return lmn_shape_count(&tensor->shape) * lmn_dtype_bytes(tensor->dtype);
 }

@@ -6,6 +6,8 @@
 #include "compute_internal.h"
 #include "lamina/random.h"
 
+#include <string.h>
+
 const char *lmn_tensor_name(const lmn_tensor *tensor)
 {
     return tensor->name != NULL ? tensor->name : tensor->op->name;
@@ -25,6 +27,10 @@ void lmn_parameter_init(const lmn_tensor *parameter, uint64_t seed, float *value
 {
     const lmn_init init = parameter->attributes.init;
     const size_t count = lmn_shape_count(&parameter->shape);
+    if (parameter->statistic != NULL) {
+        memcpy(values_out, parameter->statistic->start, count * sizeof *values_out);
+        return;
+    }
     if (init.kind == LMN_INIT_CONSTANT) {
         for (size_t i = 0; i < count; i++) {
             values_out[i] = init.value;

@@ -109,9 +109,10 @@ static lmn_status number_classes(lmn__opening *open, lmn_error *err)
 static void hash_description(lmn__opening *open)
 {
     const lmn_dataset_info *info = &open->dataset->info;
-    const uint64_t facts[] = {info->height,
-                              info->width,
-                              info->channels,
+    const size_t *dims = info->fields[0].dims;
+    const uint64_t facts[] = {dims[0],
+                              dims[1],
+                              dims[2],
                               info->n_classes,
                               info->sample_count[LMN_SPLIT_TRAIN],
                               info->sample_count[LMN_SPLIT_TEST],
@@ -220,6 +221,16 @@ void lmn_dataset_close(lmn_dataset *dataset)
     lmn_free(dataset->splits[LMN_SPLIT_TEST].labels);
     lmn_free(dataset->class_names);
     lmn_free(dataset);
+}
+
+const lmn_field *lmn_dataset_info_field(const lmn_dataset_info *info, const char *name)
+{
+    for (size_t i = 0; i < info->n_fields; i++) {
+        if (strcmp(info->fields[i].name, name) == 0) {
+            return &info->fields[i];
+        }
+    }
+    return NULL;
 }
 
 const lmn_dataset_info *lmn_dataset_get_info(const lmn_dataset *dataset)

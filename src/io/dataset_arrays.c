@@ -58,16 +58,20 @@ static lmn_status check_image_shape(lmn__opening *open, hid_t images, lmn_split 
                              name);
     }
     lmn_dataset_info *info = &dataset->info;
-    if (dataset->sample_bytes > 0 && (info->height != shape.dims[1] ||
-                                      info->width != shape.dims[2] || info->channels != channels)) {
+    const size_t *known = info->fields[0].dims;
+    if (dataset->sample_bytes > 0 &&
+        (known[0] != shape.dims[1] || known[1] != shape.dims[2] || known[2] != channels)) {
         return lmn_error_set(err, LMN_ERR_FORMAT,
                              "the images of '%s' are not of the size of /train/images", name);
     }
-    info->height = shape.dims[1];
-    info->width = shape.dims[2];
-    info->channels = channels;
+    info->n_fields = 2;
+    info->fields[0] = (lmn_field){.name = "images",
+                                  .dtype = LMN_F32,
+                                  .n_dims = 3,
+                                  .dims = {shape.dims[1], shape.dims[2], channels}};
+    info->fields[1] = (lmn_field){.name = "labels", .dtype = LMN_I32};
     info->sample_count[split] = shape.dims[0];
-    dataset->sample_values = info->height * info->width * info->channels;
+    dataset->sample_values = shape.dims[1] * shape.dims[2] * channels;
     dataset->sample_bytes = dataset->sample_values * (dataset->is_f32 ? sizeof(float) : 1);
     return LMN_OK;
 }

@@ -157,8 +157,7 @@ static void fill_slot(lmn_reader *reader, slot *to, uint64_t batch)
         .rows = reader->rows,
         .valid = valid,
         .first_row = reader->mine.first,
-        .features = to->features,
-        .labels = to->labels,
+        .fields = {to->features, to->labels},
     };
 }
 

@@ -38,20 +38,20 @@ static lmn_status check_size(const lmn_shape *images, lmn_error *err)
     return LMN_OK;
 }
 
-static lmn_status build(const char *spec, lmn_graph *graph, const lmn_tensor *images,
-                        size_t n_classes, const lmn_tensor **logits_out, lmn_error *err)
+static lmn_status build(const char *spec, lmn_graph *graph, const lmn_model_input *input,
+                        const lmn_tensor **logits_out, lmn_error *err)
 {
     cnn_options options = {.dropout = 0.0};
     lmn_status status = lmn_spec_parse("model", spec, fields, N_FIELDS, &options, err);
     if (status == LMN_OK) {
-        status = check_size(lmn_tensor_shape(images), err);
+        status = check_size(lmn_tensor_shape(input->values), err);
     }
     if (status != LMN_OK) {
         return status;
     }
     const lmn_window dense_window = lmn_window_default();
     const lmn_window halving = {.stride_h = 2, .stride_w = 2};
-    const lmn_tensor *x = images;
+    const lmn_tensor *x = input->values;
     x = lmn_relu(graph, lmn__conv(graph, "conv1", x, 3, 32, dense_window));
     x = lmn_relu(graph, lmn__conv(graph, "conv2", x, 3, 64, dense_window));
     x = lmn__flatten(graph, lmn_max_pool(graph, x, 2, 2, halving));
@@ -59,7 +59,7 @@ static lmn_status build(const char *spec, lmn_graph *graph, const lmn_tensor *im
     if (options.dropout > 0.0) {
         x = lmn_dropout(graph, x, (float)options.dropout);
     }
-    *logits_out = lmn__dense(graph, "dense2", x, n_classes);
+    *logits_out = lmn__dense(graph, "dense2", x, input->n_classes);
     return LMN_OK;
 }
 
@@ -68,5 +68,6 @@ const lmn__model lmn__model_cnn = {
               .summary = "convolutions 3x3x32 and 3x3x64, max pool 2, dense 128, dense classes",
               .fields = fields,
               .n_fields = N_FIELDS},
+    .takes = LMN__VALUES_IMAGES,
     .build = build,
 };

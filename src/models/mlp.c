@@ -43,8 +43,8 @@ static lmn_status check_hidden(const lmn_spec_list *hidden, lmn_error *err)
     return LMN_OK;
 }
 
-static lmn_status build(const char *spec, lmn_graph *graph, const lmn_tensor *images,
-                        size_t n_classes, const lmn_tensor **logits_out, lmn_error *err)
+static lmn_status build(const char *spec, lmn_graph *graph, const lmn_model_input *input,
+                        const lmn_tensor **logits_out, lmn_error *err)
 {
     mlp_options options = {.hidden = {.count = 2, .values = {1024.0, 1024.0}}};
     lmn_status status = lmn_spec_parse("model", spec, fields, N_FIELDS, &options, err);
@@ -54,7 +54,7 @@ static lmn_status build(const char *spec, lmn_graph *graph, const lmn_tensor *im
     if (status != LMN_OK) {
         return status;
     }
-    const lmn_tensor *x = lmn__flatten(graph, images);
+    const lmn_tensor *x = lmn__flatten(graph, input->values);
     char layer[32];
     for (size_t i = 0; i < options.hidden.count; i++) {
         (void)snprintf(layer, sizeof layer, "dense%zu", i + 1);
@@ -64,7 +64,7 @@ static lmn_status build(const char *spec, lmn_graph *graph, const lmn_tensor *im
         }
     }
     (void)snprintf(layer, sizeof layer, "dense%zu", options.hidden.count + 1);
-    *logits_out = lmn__dense(graph, layer, x, n_classes);
+    *logits_out = lmn__dense(graph, layer, x, input->n_classes);
     return LMN_OK;
 }
 

@@ -38,24 +38,41 @@ static const lmn__model *find_model(const char *spec, lmn_error *err)
     return NULL;
 }
 
-static lmn_status check_images(const lmn_tensor *images, lmn_error *err)
+static const char *describe_values(lmn__values values)
 {
-    if (images == NULL) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT, "model: images are missing");
+    switch (values) {
+    case LMN__VALUES_IMAGES:
+        return "f32 images [B, H, W, C]";
+    case LMN__VALUES_TOKENS:
+        return "i32 tokens [B, T]";
+    case LMN__VALUES_DENSE:
+    default:
+        return "f32 images [B, H, W, C] or vectors [B, D]";
     }
-    const lmn_shape *shape = lmn_tensor_shape(images);
-    if (shape->n_dims != 4 || lmn_tensor_dtype(images) != LMN_F32) {
-        char text[128];
-        lmn_shape_format(shape, text, sizeof text);
-        return lmn_error_set(
-            err, LMN_ERR_SHAPE, "model: images '%s' are %s %s, but must be f32 [B, H, W, C]",
-            lmn_tensor_name(images), lmn_tensor_dtype(images) == LMN_F32 ? "f32" : "i32", text);
-    }
-    return LMN_OK;
 }
 
-lmn_status lmn_model_build(const char *spec, lmn_graph *graph, const lmn_tensor *images,
-                           size_t n_classes, const lmn_tensor **logits_out, lmn_error *err)
+static lmn_status check_values(const lmn__model *model, const lmn_tensor *values, lmn_error *err)
+{
+    if (values == NULL) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "model: the input is missing");
+    }
+    const lmn_shape *shape = lmn_tensor_shape(values);
+    const bool is_tokens = model->takes == LMN__VALUES_TOKENS;
+    const bool fits_type = (lmn_tensor_dtype(values) == LMN_I32) == is_tokens;
+    const bool is_vector = shape->n_dims == 2 && model->takes != LMN__VALUES_IMAGES;
+    const bool is_image = shape->n_dims == 4 && !is_tokens;
+    if (fits_type && (is_vector || is_image)) {
+        return LMN_OK;
+    }
+    char text[128];
+    lmn_shape_format(shape, text, sizeof text);
+    return lmn_error_set(err, LMN_ERR_SHAPE, "model '%s' takes %s, but '%s' is %s %s",
+                         model->entry.name, describe_values(model->takes), lmn_tensor_name(values),
+                         lmn_dtype_name(lmn_tensor_dtype(values)), text);
+}
+
+lmn_status lmn_model_build(const char *spec, lmn_graph *graph, const lmn_model_input *input,
+                           const lmn_tensor **logits_out, lmn_error *err)
 {
     lmn_status status = lmn_graph_status(graph, err);
     if (status != LMN_OK) {
@@ -66,9 +83,9 @@ lmn_status lmn_model_build(const char *spec, lmn_graph *graph, const lmn_tensor 
         return LMN_ERR_USAGE;
     }
     const lmn_tensor *logits = NULL;
-    status = check_images(images, err);
+    status = check_values(model, input->values, err);
     if (status == LMN_OK) {
-        status = model->build(spec, graph, images, n_classes, &logits, err);
+        status = model->build(spec, graph, input, &logits, err);
     }
     if (status == LMN_OK) {
         status = lmn_graph_status(graph, err);
@@ -77,4 +94,14 @@ lmn_status lmn_model_build(const char *spec, lmn_graph *graph, const lmn_tensor 
         *logits_out = logits;
     }
     return status;
+}
+
+lmn_status lmn_model_context(const char *spec, size_t *context_out, lmn_error *err)
+{
+    const lmn__model *model = find_model(spec, err);
+    if (model == NULL) {
+        return LMN_ERR_USAGE;
+    }
+    *context_out = 0;
+    return model->context != NULL ? model->context(spec, context_out, err) : LMN_OK;
 }

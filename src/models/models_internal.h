@@ -14,18 +14,32 @@
 /* X(name), in the order of help texts. */
 #define LMN__MODEL_LIST(X)                                                                         \
     X(mlp)                                                                                         \
-    X(cnn)
+    X(cnn)                                                                                         \
+    X(resnet20)                                                                                    \
+    X(resnet18)                                                                                    \
+    X(gpt)
+
+/* What a model takes. */
+typedef enum lmn__values {
+    LMN__VALUES_DENSE = 0,  /* f32 images or vectors */
+    LMN__VALUES_IMAGES = 1, /* f32 [B, H, W, C] */
+    LMN__VALUES_TOKENS = 2  /* i32 [B, T] */
+} lmn__values;
 
 typedef struct lmn__model {
     lmn_spec_entry entry;
+    lmn__values takes;
 
     /**
-     * Parse `spec` and add the network. images is [B, H, W, C] f32 of a graph without errors.
-     * Returns what went wrong with the spec or the size of the images; errors of constructors stay
+     * Parse `spec` and add the network. The input is what `takes` says, of a graph without errors.
+     * Returns what went wrong with the spec or the size of the input; errors of constructors stay
      * in the graph, where the caller looks.
      */
-    lmn_status (*build)(const char *spec, lmn_graph *graph, const lmn_tensor *images,
-                        size_t n_classes, const lmn_tensor **logits_out, lmn_error *err);
+    lmn_status (*build)(const char *spec, lmn_graph *graph, const lmn_model_input *input,
+                        const lmn_tensor **logits_out, lmn_error *err);
+
+    /** Tokens that the spec asks for; NULL unless it takes tokens. */
+    lmn_status (*context)(const char *spec, size_t *context_out, lmn_error *err);
 } lmn__model;
 
 #define LMN__MODEL_DECLARE(name) extern const lmn__model lmn__model_##name;

@@ -57,7 +57,7 @@ static lmn_status build_plan(lmn_evaluator *evaluator, const lmn_task *task, lmn
     }
     if (status == LMN_OK) {
         const lmn_tensor *const outputs[] = {evaluator->task.loss, evaluator->task.hits};
-        status = lmn_plan_create(evaluator->graph, outputs, 2, &evaluator->plan, err);
+        status = lmn_plan_create(evaluator->graph, outputs, 2, NULL, &evaluator->plan, err);
     }
     return status;
 }
@@ -74,7 +74,8 @@ static lmn_status bind_memory(lmn_evaluator *evaluator, lmn_parameters *paramete
         status = lmn_parameters_bind(parameters, evaluator->graph, evaluator->plan, err);
     }
     if (status == LMN_OK) {
-        status = lmn__inputs_create(&evaluator->inputs, &evaluator->task, evaluator->plan, err);
+        status = lmn__inputs_create(&evaluator->inputs, lmn_dataset_get_info(evaluator->dataset),
+                                    &evaluator->task, evaluator->plan, err);
     }
     return status;
 }

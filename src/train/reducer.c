@@ -63,7 +63,7 @@ static lmn_status copy_layer(const lmn_reducer_layer *from, size_t dense_below, 
         to->dims[i] = from->dims[i];
         to->count *= from->dims[i];
     }
-    to->small = to->count < dense_below;
+    to->small = from->dense || to->count < dense_below;
     return LMN_OK;
 }
 

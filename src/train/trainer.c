@@ -30,6 +30,7 @@ static lmn_status list_layers(lmn_trainer *trainer, lmn_error *err)
         const lmn_shape *shape = lmn_parameters_shape(parameters, layer);
         trainer->layers[layer].name = lmn_parameters_name(parameters, layer);
         trainer->layers[layer].n_dims = shape->n_dims;
+        trainer->layers[layer].dense = lmn__learner_is_statistic(&trainer->learner, layer);
         memcpy(trainer->layers[layer].dims, shape->dims, shape->n_dims * sizeof *shape->dims);
     }
     return LMN_OK;
@@ -45,8 +46,8 @@ static lmn_status prepare(lmn_trainer *trainer, const lmn_trainer_options *optio
     trainer->evaluated_steps = UINT64_MAX;
     lmn_status status = lmn__settings_create(&trainer->settings, options, info, size, err);
     if (status == LMN_OK) {
-        status = lmn__learner_create(&trainer->learner, &trainer->task, &trainer->settings.options,
-                                     size, err);
+        status = lmn__learner_create(&trainer->learner, &trainer->task, info,
+                                     &trainer->settings.options, size, err);
     }
     if (status == LMN_OK) {
         status = list_layers(trainer, err);
@@ -100,6 +101,11 @@ lmn_status lmn_trainer_create(lmn_world *world, const lmn_dataset *dataset, cons
     }
     *trainer_out = trainer;
     return LMN_OK;
+}
+
+const lmn_plan *lmn_trainer_plan(const lmn_trainer *trainer)
+{
+    return trainer->learner.plan;
 }
 
 void lmn_trainer_destroy(lmn_trainer *trainer)

@@ -27,7 +27,8 @@ enum {
     LMN__SCALAR_COUNT = 4
 };
 
-/* Outputs of the learner's plan: loss, hits, then the gradient of each parameter of the graph. */
+/* Outputs of the learner's plan: loss, hits, then for each parameter of the graph its gradient, or
+   the value that it follows when it is a statistic. */
 enum { LMN__OUTPUT_LOSS = 0, LMN__OUTPUT_HITS = 1, LMN__OUTPUT_GRADIENTS = 2 };
 
 /* A text that the application keeps with the run. */
@@ -51,7 +52,8 @@ typedef struct lmn__learner {
     lmn_plan *plan;
     lmn__inputs inputs;
     size_t n_layers;
-    const lmn_tensor **gradients; /* [n_layers] by index of the parameter in the graph */
+    const lmn_tensor **gradients; /* [n_layers] by index of the parameter in the graph: its
+                                     gradient, or what it follows */
     size_t *order;                /* [n_layers] index in the graph of each layer */
     size_t *layer_of;             /* [n_layers] the reverse */
     lmn_parameters *parameters;   /* by layer */
@@ -152,8 +154,11 @@ void lmn__settings_destroy(lmn__settings *settings);
 
 /* trainer_learner.c: local. */
 lmn_status lmn__learner_create(lmn__learner *learner, const lmn_task *task,
-                               const lmn_trainer_options *options, int size, lmn_error *err);
+                               const lmn_dataset_info *info, const lmn_trainer_options *options,
+                               int size, lmn_error *err);
 lmn_status lmn__learner_bind_gradients(lmn__learner *learner, lmn_reducer *reducer, lmn_error *err);
+/* Whether a layer is a statistic, which follows a value instead of descending. */
+bool lmn__learner_is_statistic(const lmn__learner *learner, size_t layer);
 void lmn__learner_update(const lmn__learner *learner, const lmn_reducer *reducer, double lr,
                          uint64_t update);
 lmn_status lmn__learner_add_state(lmn__learner *learner, lmn_state *state, lmn_error *err);

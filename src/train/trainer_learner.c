@@ -30,20 +30,54 @@ static lmn_status take_tables(lmn__learner *learner, lmn_error *err)
     return LMN_OK;
 }
 
+/* The parameters that have gradients; returns how many. trained [n_layers] */
+static size_t list_trained(const lmn__learner *learner, const lmn_tensor **trained)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < learner->n_layers; i++) {
+        const lmn_tensor *parameter = lmn_graph_parameter(learner->graph, i);
+        if (!lmn_parameter_is_statistic(parameter)) {
+            trained[n++] = parameter;
+        }
+    }
+    return n;
+}
+
+/* Spread the gradients of the trained parameters, and put what statistics follow between them. */
+static lmn_status place_gradients(lmn__learner *learner, const lmn_tensor *const *found,
+                                  lmn_error *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < learner->n_layers; i++) {
+        const lmn_tensor *parameter = lmn_graph_parameter(learner->graph, i);
+        const bool is_statistic = lmn_parameter_is_statistic(parameter);
+        learner->gradients[i] = is_statistic ? lmn_statistic_observed(parameter) : found[n++];
+        if (learner->gradients[i] == NULL) {
+            return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                                 "statistic '%s' follows no value: the model calls "
+                                 "lmn_statistic_follow for each",
+                                 lmn_tensor_name(parameter));
+        }
+    }
+    return LMN_OK;
+}
+
 /* outputs [LMN__OUTPUT_GRADIENTS + n_layers] */
 static lmn_status differentiate(lmn__learner *learner, const lmn_tensor **outputs, lmn_error *err)
 {
     const size_t n = learner->n_layers;
-    const lmn_tensor **parameters = (const lmn_tensor **)lmn_alloc(n, sizeof(lmn_tensor *), err);
-    if (parameters == NULL) {
-        return LMN_ERR_MEMORY;
+    const lmn_tensor **trained = (const lmn_tensor **)lmn_alloc(n, sizeof(lmn_tensor *), err);
+    const lmn_tensor **found = (const lmn_tensor **)lmn_alloc(n, sizeof(lmn_tensor *), err);
+    lmn_status status = trained == NULL || found == NULL ? LMN_ERR_MEMORY : LMN_OK;
+    if (status == LMN_OK) {
+        const size_t n_trained = list_trained(learner, trained);
+        status = lmn_gradients(learner->graph, learner->task.loss, trained, n_trained, found, err);
     }
-    for (size_t i = 0; i < n; i++) {
-        parameters[i] = lmn_graph_parameter(learner->graph, i);
+    if (status == LMN_OK) {
+        status = place_gradients(learner, found, err);
     }
-    const lmn_status status =
-        lmn_gradients(learner->graph, learner->task.loss, parameters, n, learner->gradients, err);
-    lmn_free((void *)parameters);
+    lmn_free((void *)found);
+    lmn_free((void *)trained);
     outputs[LMN__OUTPUT_LOSS] = learner->task.loss;
     outputs[LMN__OUTPUT_HITS] = learner->task.hits;
     memcpy((void *)(outputs + LMN__OUTPUT_GRADIENTS), (const void *)learner->gradients,
@@ -76,7 +110,7 @@ static lmn_status make_plan(lmn__learner *learner, lmn_error *err)
         status = differentiate(learner, outputs, err);
     }
     if (status == LMN_OK) {
-        status = lmn_plan_create(learner->graph, outputs, n_outputs, &learner->plan, err);
+        status = lmn_plan_create(learner->graph, outputs, n_outputs, NULL, &learner->plan, err);
     }
     if (status == LMN_OK) {
         order_layers(learner, scratch);
@@ -84,6 +118,19 @@ static lmn_status make_plan(lmn__learner *learner, lmn_error *err)
     lmn_free((void *)outputs);
     lmn_free(scratch);
     return status;
+}
+
+bool lmn__learner_is_statistic(const lmn__learner *learner, size_t layer)
+{
+    return lmn_parameter_is_statistic(lmn_graph_parameter(learner->graph, learner->order[layer]));
+}
+
+/* Values that the optimiser remembers of a layer in each slot: none of a statistic. */
+static size_t slot_elements(const lmn__learner *learner, size_t layer)
+{
+    return lmn__learner_is_statistic(learner, layer)
+               ? 0
+               : lmn_shape_count(lmn_parameters_shape(learner->parameters, layer));
 }
 
 static lmn_status take_slots(lmn__learner *learner, lmn_error *err)
@@ -95,20 +142,20 @@ static lmn_status take_slots(lmn__learner *learner, lmn_error *err)
     }
     size_t bytes = 0;
     for (size_t layer = 0; layer < learner->n_layers; layer++) {
-        const lmn_shape *shape = lmn_parameters_shape(learner->parameters, layer);
-        bytes += learner->n_slots * lmn_align_up(lmn_shape_count(shape) * sizeof(float));
+        bytes += learner->n_slots * lmn_align_up(slot_elements(learner, layer) * sizeof(float));
     }
     const lmn_status status = lmn_arena_create(bytes, &learner->slot_memory, err);
     for (size_t i = 0; i < learner->n_layers * learner->n_slots && status == LMN_OK; i++) {
-        const lmn_shape *shape = lmn_parameters_shape(learner->parameters, i / learner->n_slots);
+        const size_t count = slot_elements(learner, i / learner->n_slots);
         learner->slots[i] =
-            lmn_arena_take(learner->slot_memory, lmn_shape_count(shape), sizeof(float));
-        assert(learner->slots[i] != NULL);
+            count == 0 ? NULL : lmn_arena_take(learner->slot_memory, count, sizeof(float));
+        assert(count == 0 || learner->slots[i] != NULL);
     }
     return status;
 }
 
-static lmn_status take_memory(lmn__learner *learner, uint64_t seed, lmn_error *err)
+static lmn_status take_memory(lmn__learner *learner, const lmn_dataset_info *info, uint64_t seed,
+                              lmn_error *err)
 {
     lmn_status status =
         lmn_parameters_create(learner->graph, learner->order, &learner->parameters, err);
@@ -117,7 +164,7 @@ static lmn_status take_memory(lmn__learner *learner, uint64_t seed, lmn_error *e
         status = lmn_parameters_bind(learner->parameters, learner->graph, learner->plan, err);
     }
     if (status == LMN_OK) {
-        status = lmn__inputs_create(&learner->inputs, &learner->task, learner->plan, err);
+        status = lmn__inputs_create(&learner->inputs, info, &learner->task, learner->plan, err);
     }
     if (status == LMN_OK) {
         status = take_slots(learner, err);
@@ -126,7 +173,8 @@ static lmn_status take_memory(lmn__learner *learner, uint64_t seed, lmn_error *e
 }
 
 lmn_status lmn__learner_create(lmn__learner *learner, const lmn_task *task,
-                               const lmn_trainer_options *options, int size, lmn_error *err)
+                               const lmn_dataset_info *info, const lmn_trainer_options *options,
+                               int size, lmn_error *err)
 {
     lmn_status status = lmn_optimizer_create(options->optimizer, &learner->optimizer, err);
     if (status == LMN_OK) {
@@ -145,7 +193,7 @@ lmn_status lmn__learner_create(lmn__learner *learner, const lmn_task *task,
     if (status == LMN_OK) {
         status = make_plan(learner, err);
     }
-    return status == LMN_OK ? take_memory(learner, options->seed, err) : status;
+    return status == LMN_OK ? take_memory(learner, info, options->seed, err) : status;
 }
 
 lmn_status lmn__learner_bind_gradients(lmn__learner *learner, lmn_reducer *reducer, lmn_error *err)
@@ -158,22 +206,45 @@ lmn_status lmn__learner_bind_gradients(lmn__learner *learner, lmn_reducer *reduc
     return status;
 }
 
+/* A statistic moves towards the mean over ranks of what it follows. */
+static void follow(const lmn__learner *learner, size_t layer, const float *observed)
+{
+    const lmn_tensor *statistic = lmn_graph_parameter(learner->graph, learner->order[layer]);
+    const float momentum = lmn_statistic_momentum(statistic);
+    const size_t count = lmn_shape_count(lmn_tensor_shape(statistic));
+    float *values = lmn_parameters_values(learner->parameters, layer);
+    for (size_t i = 0; i < count; i++) {
+        values[i] = (1.0F - momentum) * values[i] + momentum * observed[i];
+    }
+}
+
 /* Weight decay is for matrices and filters; biases and scales stay free. */
+static void descend(const lmn__learner *learner, size_t layer, const float *gradient, double lr,
+                    uint64_t update)
+{
+    const lmn_shape *shape = lmn_parameters_shape(learner->parameters, layer);
+    lmn_update slice = {.count = lmn_shape_count(shape),
+                        .param = lmn_parameters_values(learner->parameters, layer),
+                        .gradient = gradient,
+                        .lr = lr,
+                        .update = update,
+                        .decay = shape->n_dims >= 2};
+    for (size_t i = 0; i < learner->n_slots; i++) {
+        slice.slot[i] = learner->slots[layer * learner->n_slots + i];
+    }
+    lmn_optimizer_update(learner->optimizer, &slice);
+}
+
 void lmn__learner_update(const lmn__learner *learner, const lmn_reducer *reducer, double lr,
                          uint64_t update)
 {
     for (size_t layer = 0; layer < learner->n_layers; layer++) {
-        const lmn_shape *shape = lmn_parameters_shape(learner->parameters, layer);
-        lmn_update slice = {.count = lmn_shape_count(shape),
-                            .param = lmn_parameters_values(learner->parameters, layer),
-                            .gradient = lmn_reducer_estimate(reducer, layer),
-                            .lr = lr,
-                            .update = update,
-                            .decay = shape->n_dims >= 2};
-        for (size_t i = 0; i < learner->n_slots; i++) {
-            slice.slot[i] = learner->slots[layer * learner->n_slots + i];
+        const float *estimate = lmn_reducer_estimate(reducer, layer);
+        if (lmn__learner_is_statistic(learner, layer)) {
+            follow(learner, layer, estimate);
+        } else {
+            descend(learner, layer, estimate, lr, update);
         }
-        lmn_optimizer_update(learner->optimizer, &slice);
     }
 }
 
@@ -182,6 +253,9 @@ lmn_status lmn__learner_add_state(lmn__learner *learner, lmn_state *state, lmn_e
     lmn_status status = lmn_parameters_add_state(learner->parameters, state, err);
     for (size_t i = 0; i < learner->n_layers * learner->n_slots && status == LMN_OK; i++) {
         const size_t layer = i / learner->n_slots;
+        if (slot_elements(learner, layer) == 0) {
+            continue;
+        }
         const lmn_shape *shape = lmn_parameters_shape(learner->parameters, layer);
         char path[512];
         (void)snprintf(path, sizeof path, "/optimizer/%s/%s",

@@ -32,11 +32,35 @@ static lmn_status move_messages(void *user, lmn_error *err)
     return lmn_reducer_progress(trainer->reducer, err);
 }
 
+/* Collective. For ops that need the values of all ranks, such as synchronised batch norm. */
+static lmn_status sum_ranks(void *user, double *values, size_t n, lmn_error *err)
+{
+    const lmn_trainer *trainer = user;
+    return lmn_world_sum_f64(trainer->world, values, n, err);
+}
+
 /* Rows of this rank weigh size / batch, so that the mean over ranks is the mean over the batch. */
 static float row_weight(const lmn_trainer *trainer)
 {
     return (float)((double)lmn_world_size(trainer->world) /
                    (double)trainer->settings.options.global_batch);
+}
+
+/* A rank without a batch still answers where others ask all ranks. What it computes counts nothing,
+   since the step fails. */
+static lmn_status answer_without_batch(lmn_trainer *trainer, uint64_t step)
+{
+    lmn__learner *learner = &trainer->learner;
+    if (!lmn_plan_asks_ranks(learner->plan)) {
+        return LMN_OK;
+    }
+    lmn__inputs_clear(&learner->inputs);
+    const lmn_run run = {.seed = trainer->settings.options.seed,
+                         .step = step,
+                         .training = true,
+                         .sum_ranks = sum_ranks,
+                         .user = trainer};
+    return lmn_plan_run(learner->plan, &run, NULL);
 }
 
 static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *record, lmn_error *err)
@@ -47,7 +71,8 @@ static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *reco
     lmn_status status = lmn_reader_next(trainer->reader, &batch, err);
     record->seconds_read = lmn_clock_seconds() - start;
     if (status != LMN_OK) {
-        return status;
+        const lmn_status answer = answer_without_batch(trainer, record->step);
+        return answer == LMN_ERR_COMM ? answer : status;
     }
     lmn__inputs_fill(&learner->inputs, &batch, row_weight(trainer));
     const lmn_run run = {.seed = trainer->settings.options.seed,
@@ -56,6 +81,7 @@ static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *reco
                          .training = true,
                          .on_output = hand_over,
                          .on_progress = move_messages,
+                         .sum_ranks = sum_ranks,
                          .user = trainer};
     status = lmn_plan_run(learner->plan, &run, err);
     if (status != LMN_OK) {

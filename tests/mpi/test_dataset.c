@@ -82,8 +82,8 @@ static void gather_batch(const fixture *f, const lmn_batch *slice, float first_p
     float pixels[BATCH] = {0};
     int mine[BATCH] = {0};
     for (size_t i = 0; i < slice->valid; i++) {
-        pixels[slice->first_row + i] = slice->features[i * PIXELS];
-        mine[slice->first_row + i] = slice->labels[i];
+        pixels[slice->first_row + i] = ((const float *)slice->fields[0])[i * PIXELS];
+        mine[slice->first_row + i] = ((const int32_t *)slice->fields[1])[i];
     }
     MPI_Allreduce(pixels, first_pixel, BATCH, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
     MPI_Allreduce(mine, labels, BATCH, MPI_INT, MPI_SUM, MPI_COMM_WORLD);

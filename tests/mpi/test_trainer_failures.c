@@ -163,7 +163,7 @@ static lmn_status build_poisoned(const void *user, lmn_graph *graph, size_t rows
     if (status != LMN_OK) {
         return status;
     }
-    const lmn_tensor *light = lmn_reduce_sum(graph, task.features, 0xEU, false);
+    const lmn_tensor *light = lmn_reduce_sum(graph, task.inputs[0], 0xEU, false);
     const lmn_tensor *brightest = lmn_reduce_max(graph, light, LMN_ALL_AXES, false);
     const lmn_shape scalar = {.n_dims = 0};
     const lmn_tensor *limit = lmn_constant(graph, (float)TRAINING_PIXELS - 0.5F, scalar);

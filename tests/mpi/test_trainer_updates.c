@@ -42,15 +42,16 @@ static lmn_status build_line(const void *user, lmn_graph *graph, size_t rows,
     const lmn_shape scalar = {.n_dims = 0};
     const lmn_shape row_shape = {.n_dims = 1, .dims = {rows}};
     const lmn_shape image_shape = {.n_dims = 4, .dims = {rows, TRAINING_SIDE, TRAINING_SIDE, 1}};
-    lmn_task_graph task = {.features = lmn_input(graph, "images", LMN_F32, image_shape),
-                           .labels = lmn_input(graph, "labels", LMN_I32, row_shape),
+    lmn_task_graph task = {.n_inputs = 2,
+                           .inputs = {lmn_input(graph, "images", LMN_F32, image_shape),
+                                      lmn_input(graph, "labels", LMN_I32, row_shape)},
                            .weights = lmn_input(graph, "weights", LMN_F32, row_shape)};
     const lmn_init init = {.kind = LMN_INIT_CONSTANT, .value = model->start};
     const lmn_tensor *w = lmn_parameter(graph, "w", scalar, init);
     const lmn_tensor *weight = lmn_reduce_sum(graph, task.weights, LMN_ALL_AXES, false);
     task.loss = lmn_mul(graph, w, weight);
     if (model->is_poisoned) {
-        task.loss = lmn_mul(graph, task.loss, one_unless_white(graph, task.features));
+        task.loss = lmn_mul(graph, task.loss, one_unless_white(graph, task.inputs[0]));
     }
     task.hits = lmn_scale(graph, weight, 0.5F);
     const lmn_status status = lmn_graph_status(graph, err);

@@ -27,7 +27,7 @@ lmn_plan *check_new_plan(const lmn_graph *graph, const lmn_tensor *const *output
 {
     lmn_plan *plan = NULL;
     lmn_error err = lmn_error_none();
-    if (lmn_plan_create(graph, outputs, n, &plan, &err) != LMN_OK) {
+    if (lmn_plan_create(graph, outputs, n, NULL, &plan, &err) != LMN_OK) {
         fail_msg("%s", err.message);
     }
     return plan;

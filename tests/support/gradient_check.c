@@ -122,7 +122,7 @@ void run_graph(const lmn_graph *graph, const lmn_tensor *output, const binding *
     lmn_error err = lmn_error_none();
     must(lmn_graph_status(graph, &err), &err);
     lmn_plan *plan = NULL;
-    must(lmn_plan_create(graph, &output, 1, &plan, &err), &err);
+    must(lmn_plan_create(graph, &output, 1, NULL, &plan, &err), &err);
     void *memory[BINDINGS_MAX] = {NULL};
     assert_true(n_bindings <= BINDINGS_MAX);
     for (size_t i = 0; i < n_bindings; i++) {
@@ -200,7 +200,7 @@ static lmn_plan *make_plan(const checker *c, const tensor_list *outputs)
     }
     lmn_error err = lmn_error_none();
     lmn_plan *plan = NULL;
-    must(lmn_plan_create(c->graph, unique.items, unique.n, &plan, &err), &err);
+    must(lmn_plan_create(c->graph, unique.items, unique.n, NULL, &plan, &err), &err);
     for (size_t i = 0; i < c->bound.n; i++) {
         must(lmn_plan_bind(plan, c->bound.items[i], c->values[i], &err), &err);
     }

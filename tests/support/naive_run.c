@@ -44,14 +44,21 @@ static void *poisoned(size_t bytes)
 
 static void run_node(const lmn_tensor *node, void **values, const lmn_run *run)
 {
-    const size_t workspace_bytes =
-        node->op->workspace_bytes == NULL ? 0 : node->op->workspace_bytes(node);
-    void *workspace = poisoned(workspace_bytes);
     lmn_error err = lmn_error_none();
+    lmn__prepared prepared = {0};
+    if (node->op->prepare != NULL) {
+        assert_int_equal(node->op->prepare(node, &prepared, &err), LMN_OK);
+    } else if (node->op->workspace_bytes != NULL) {
+        prepared.workspace_bytes = node->op->workspace_bytes(node);
+    }
+    void *workspace = poisoned(prepared.workspace_bytes);
+    const lmn__epilogue epilogue = {.n_steps = 0};
     lmn__node_run node_run = {
         .node = node,
         .output = values[node->index],
-        .workspace = workspace_bytes == 0 ? NULL : workspace,
+        .workspace = prepared.workspace_bytes == 0 ? NULL : workspace,
+        .state = prepared.state,
+        .epilogue = &epilogue,
         .run = run,
         .err = &err,
     };
@@ -60,6 +67,9 @@ static void run_node(const lmn_tensor *node, void **values, const lmn_run *run)
     }
     assert_int_equal(node->op->run(&node_run), LMN_OK);
     lmn_free(workspace);
+    if (node->op->release != NULL) {
+        node->op->release(prepared.state);
+    }
 }
 
 static void compute(const lmn_tensor *tensor, void **values, uint64_t seed, const lmn_run *run)

@@ -62,7 +62,7 @@ static const lmn__op flip_op = {
     .may_overwrite = flip_overwrites,
 };
 
-/* Sum of four operands, in place on any: the most operands that an op can have. */
+/* Sum of four operands, in place on any: and elementwise ops may follow it. */
 
 static lmn_status blend_run(const lmn__node_run *node_run)
 {
@@ -75,6 +75,7 @@ static lmn_status blend_run(const lmn__node_run *node_run)
         }
         y[i] = 0.25F * sum;
     }
+    lmn__epilogue_apply(node_run->epilogue, 0, lmn_shape_count(&node_run->node->shape), y);
     return LMN_OK;
 }
 
@@ -92,8 +93,11 @@ static unsigned blend_overwrites(const lmn_tensor *node)
     return 15;
 }
 
-static const lmn__op blend_op = {
-    .name = "blend", .vjp = blend_vjp, .run = blend_run, .may_overwrite = blend_overwrites};
+static const lmn__op blend_op = {.name = "blend",
+                                 .vjp = blend_vjp,
+                                 .takes_epilogue = true,
+                                 .run = blend_run,
+                                 .may_overwrite = blend_overwrites};
 
 static lmn_shape matrix(void)
 {

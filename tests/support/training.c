@@ -95,7 +95,8 @@ int training_create(void **state)
     if (lmn_dataset_open(t->world, t->dataset_path, &t->dataset, &err) != LMN_OK) {
         fail_msg("%s", err.message);
     }
-    t->vision = lmn_vision_task_make("mlp:hidden=16", lmn_dataset_get_info(t->dataset));
+    t->vision =
+        (lmn_vision_task){.model = "mlp:hidden=16", .data = *lmn_dataset_get_info(t->dataset)};
     t->task = lmn_vision_task_get(&t->vision);
     *state = t;
     return 0;

@@ -206,7 +206,7 @@ static void graph_status_after_several_errors_is_the_first(void **state)
     assert_ptr_equal(grad, a);
     lmn_plan *plan = NULL;
     lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_plan_create(graph, &a, 1, &plan, &err), LMN_ERR_SHAPE);
+    assert_int_equal(lmn_plan_create(graph, &a, 1, NULL, &plan, &err), LMN_ERR_SHAPE);
     assert_null(plan);
     assert_non_null(strstr(err.message, "add"));
     lmn_graph_destroy(graph);

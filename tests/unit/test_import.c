@@ -87,9 +87,9 @@ static void check_dataset(const fixture *f)
     lmn_error err = lmn_error_none();
     assert_int_equal(lmn__dataset_load(f->output, &dataset, &err), LMN_OK);
     const lmn_dataset_info *info = lmn_dataset_get_info(dataset);
-    assert_int_equal(info->height, 5);
-    assert_int_equal(info->width, 4);
-    assert_int_equal(info->channels, 1);
+    assert_int_equal(info->fields[0].dims[0], 5);
+    assert_int_equal(info->fields[0].dims[1], 4);
+    assert_int_equal(info->fields[0].dims[2], 1);
     assert_int_equal(info->n_classes, 3);
     assert_int_equal(info->sample_count[LMN_SPLIT_TRAIN], 10);
     assert_int_equal(info->sample_count[LMN_SPLIT_TEST], 6);
@@ -200,7 +200,7 @@ static void import_idx_four_dimensions_give_channels(void **state)
     import_good(f);
     lmn_dataset *dataset = NULL;
     assert_int_equal(lmn__dataset_load(f->output, &dataset, NULL), LMN_OK);
-    assert_int_equal(lmn_dataset_get_info(dataset)->channels, 3);
+    assert_int_equal(lmn_dataset_get_info(dataset)->fields[0].dims[2], 3);
     lmn_dataset_close(dataset);
 }
 

@@ -53,7 +53,7 @@ static fixture make_fixture(void)
     lmn_error err = lmn_error_none();
     lmn_status status = lmn_gradients(f.graph, f.outputs[0], &f.logits, 1, &f.outputs[2], &err);
     if (status == LMN_OK) {
-        status = lmn_plan_create(f.graph, f.outputs, 3, &f.plan, &err);
+        status = lmn_plan_create(f.graph, f.outputs, 3, NULL, &f.plan, &err);
     }
     if (status != LMN_OK) {
         fail_msg("%s", err.message);

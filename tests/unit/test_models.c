@@ -33,7 +33,8 @@ static const lmn_tensor *build_model(lmn_graph *graph, const char *spec, lmn_sha
     const lmn_tensor *input = lmn_input(graph, "images", LMN_F32, images);
     const lmn_tensor *logits = NULL;
     lmn_error err = lmn_error_none();
-    if (lmn_model_build(spec, graph, input, n_classes, &logits, &err) != LMN_OK) {
+    if (lmn_model_build(spec, graph, &(lmn_model_input){.values = input, .n_classes = n_classes},
+                        &logits, &err) != LMN_OK) {
         fail_msg("%s: %s", spec, err.message);
     }
     const lmn_shape want = shape_of(images.dims[0], n_classes, 0, 0);
@@ -147,7 +148,10 @@ static void expect_refusal(const char *spec, lmn_shape images, lmn_status status
     const lmn_tensor *input = lmn_input(graph, "images", LMN_F32, images);
     const lmn_tensor *logits = NULL;
     lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_model_build(spec, graph, input, 10, &logits, &err), status);
+    assert_int_equal(lmn_model_build(spec, graph,
+                                     &(lmn_model_input){.values = input, .n_classes = 10}, &logits,
+                                     &err),
+                     status);
     if (strstr(err.message, part) == NULL) {
         fail_msg("'%s' does not say '%s'", err.message, part);
     }
@@ -172,8 +176,96 @@ static void model_build_images_that_do_not_fit_are_refused(void **state)
     (void)state;
     expect_refusal("cnn", shape_of(4, 5, 28, 1), LMN_ERR_SHAPE,
                    "images of 5 x 28 pixels are too small, it needs at least 6 x 6");
-    expect_refusal("mlp", shape_of(4, 784, 0, 0), LMN_ERR_SHAPE,
-                   "images 'images' are f32 [4, 784], but must be f32 [B, H, W, C]");
+    expect_refusal("cnn", shape_of(4, 784, 0, 0), LMN_ERR_SHAPE,
+                   "model 'cnn' takes f32 images [B, H, W, C], but 'images' is f32 [4, 784]");
+    expect_refusal("gpt", shape_of(4, 28, 28, 1), LMN_ERR_SHAPE,
+                   "model 'gpt' takes i32 tokens [B, T], but 'images' is f32");
+}
+
+/* Elements of the parameters that are trained. */
+static size_t count_trained(const lmn_graph *graph)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < lmn_graph_parameter_count(graph); i++) {
+        const lmn_tensor *parameter = lmn_graph_parameter(graph, i);
+        total += lmn_parameter_is_statistic(parameter)
+                     ? 0
+                     : lmn_shape_count(lmn_tensor_shape(parameter));
+    }
+    return total;
+}
+
+/* The counts of the same networks in PyTorch. */
+static void model_build_residual_networks_have_the_known_sizes(void **state)
+{
+    (void)state;
+    const struct {
+        const char *spec;
+        size_t count;
+    } known[] = {{"resnet20", 272186}, {"resnet18", 11172810}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        lmn_graph *graph = new_graph();
+        (void)build_model(graph, known[i].spec, shape_of(2, 28, 28, 1), 10);
+        assert_int_equal(count_trained(graph), known[i].count);
+        for (size_t k = 0; k < lmn_graph_parameter_count(graph); k++) {
+            const lmn_tensor *parameter = lmn_graph_parameter(graph, k);
+            assert_true(!lmn_parameter_is_statistic(parameter) ||
+                        lmn_statistic_observed(parameter) != NULL);
+        }
+        lmn_graph_destroy(graph);
+    }
+}
+
+static lmn_status build_gpt(lmn_graph *graph, const char *spec, size_t n_tokens,
+                            const lmn_tensor **logits_out, lmn_error *err)
+{
+    const lmn_tensor *tokens = lmn_input(graph, "tokens", LMN_I32, shape_of(2, n_tokens, 0, 0));
+    const lmn_model_input input = {.values = tokens, .n_classes = 96};
+    return lmn_model_build(spec, graph, &input, logits_out, err);
+}
+
+static void model_build_gpt_has_the_known_size_and_context(void **state)
+{
+    (void)state;
+    const struct {
+        const char *spec;
+        size_t count, context;
+    } known[] = {{"gpt", 3241472, 128},
+                 {"gpt:tied=1", 3241472 - 96 * 256, 128},
+                 {"gpt:layers=1,width=8,heads=2,context=5", 2 * 96 * 8 + 5 * 8 + 872 + 16, 5}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        lmn_graph *graph = new_graph();
+        const lmn_tensor *logits = NULL;
+        lmn_error err = lmn_error_none();
+        if (build_gpt(graph, known[i].spec, 3, &logits, &err) != LMN_OK) {
+            fail_msg("%s", err.message);
+        }
+        const lmn_shape want = shape_of(2, 3, 96, 0);
+        assert_true(lmn_shape_equal(lmn_tensor_shape(logits), &want));
+        assert_int_equal(count_trained(graph), known[i].count);
+        size_t context = 0;
+        assert_int_equal(lmn_model_context(known[i].spec, &context, NULL), LMN_OK);
+        assert_int_equal(context, known[i].context);
+        lmn_graph_destroy(graph);
+    }
+    size_t context = 1;
+    assert_int_equal(lmn_model_context("cnn", &context, NULL), LMN_OK);
+    assert_int_equal(context, 0);
+}
+
+static void model_build_gpt_refuses_what_does_not_fit(void **state)
+{
+    (void)state;
+    lmn_graph *graph = new_graph();
+    const lmn_tensor *logits = NULL;
+    lmn_error err = lmn_error_none();
+    assert_int_equal(build_gpt(graph, "gpt:heads=7", 3, &logits, &err), LMN_ERR_USAGE);
+    assert_non_null(strstr(err.message, "7 heads cannot share a width of 256"));
+    lmn_graph_destroy(graph);
+    graph = new_graph();
+    assert_int_equal(build_gpt(graph, "gpt:context=4", 5, &logits, &err), LMN_ERR_SHAPE);
+    assert_non_null(strstr(err.message, "5 tokens are more than its context of 4"));
+    lmn_graph_destroy(graph);
 }
 
 static void model_build_failed_graph_keeps_its_error(void **state)
@@ -184,7 +276,10 @@ static void model_build_failed_graph_keeps_its_error(void **state)
     assert_null(lmn_reshape(graph, input, shape_of(7, 0, 0, 0)));
     const lmn_tensor *logits = NULL;
     lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_model_build("cnn", graph, input, 10, &logits, &err), LMN_ERR_SHAPE);
+    assert_int_equal(lmn_model_build("cnn", graph,
+                                     &(lmn_model_input){.values = input, .n_classes = 10}, &logits,
+                                     &err),
+                     LMN_ERR_SHAPE);
     assert_non_null(strstr(err.message, "reshape"));
     lmn_graph_destroy(graph);
 }
@@ -203,7 +298,7 @@ static void model_entries_are_listed_once_with_help(void **state)
             assert_string_not_equal(entry->name, lmn_model_entry(i)->name);
         }
     }
-    assert_int_equal(n, 2);
+    assert_int_equal(n, 5);
 }
 
 /* A model with its loss, gradients and memory, for plain gradient descent. */
@@ -224,7 +319,10 @@ static learner make_learner(const char *spec, lmn_shape images, size_t n_classes
     const lmn_tensor *logits = NULL;
     l.images = lmn_input(l.graph, "images", LMN_F32, images);
     l.labels = lmn_input(l.graph, "labels", LMN_I32, shape_of(images.dims[0], 0, 0, 0));
-    assert_int_equal(lmn_model_build(spec, l.graph, l.images, n_classes, &logits, NULL), LMN_OK);
+    assert_int_equal(lmn_model_build(spec, l.graph,
+                                     &(lmn_model_input){.values = l.images, .n_classes = n_classes},
+                                     &logits, NULL),
+                     LMN_OK);
     const lmn_tensor *losses = lmn_softmax_cross_entropy(l.graph, logits, l.labels);
     l.loss = lmn_reduce_mean(l.graph, losses, LMN_ALL_AXES, false);
     l.n = lmn_graph_parameter_count(l.graph);
@@ -238,7 +336,7 @@ static learner make_learner(const char *spec, lmn_shape images, size_t n_classes
         outputs[i] = l.grads[i];
     }
     outputs[l.n] = l.loss;
-    assert_int_equal(lmn_plan_create(l.graph, outputs, l.n + 1, &l.plan, NULL), LMN_OK);
+    assert_int_equal(lmn_plan_create(l.graph, outputs, l.n + 1, NULL, &l.plan, NULL), LMN_OK);
     for (size_t i = 0; i < l.n; i++) {
         const size_t count = lmn_shape_count(lmn_tensor_shape(parameters[i]));
         l.values[i] = lmn_alloc(count, sizeof(float), NULL);
@@ -307,6 +405,9 @@ int main(void)
         cmocka_unit_test(parameters_start_with_he_variance_and_zero_biases),
         cmocka_unit_test(model_build_bad_specs_are_refused),
         cmocka_unit_test(model_build_images_that_do_not_fit_are_refused),
+        cmocka_unit_test(model_build_residual_networks_have_the_known_sizes),
+        cmocka_unit_test(model_build_gpt_has_the_known_size_and_context),
+        cmocka_unit_test(model_build_gpt_refuses_what_does_not_fit),
         cmocka_unit_test(model_build_failed_graph_keeps_its_error),
         cmocka_unit_test(model_entries_are_listed_once_with_help),
         cmocka_unit_test(model_gradient_descent_learns_random_labels),

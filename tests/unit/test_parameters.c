@@ -142,7 +142,7 @@ static lmn_plan *make_sum_plan(lmn_graph *graph, const lmn_tensor **sum_out)
     }
     lmn_plan *plan = NULL;
     lmn_error err = lmn_error_none();
-    if (lmn_plan_create(graph, &sum, 1, &plan, &err) != LMN_OK) {
+    if (lmn_plan_create(graph, &sum, 1, NULL, &plan, &err) != LMN_OK) {
         fail_msg("%s", err.message);
     }
     *sum_out = sum;

@@ -54,7 +54,7 @@ static void plan_create_with_same_output_twice_is_refused(void **state)
     const lmn_tensor *const outputs[] = {y, y};
     lmn_plan *plan = NULL;
     lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_plan_create(graph, outputs, 2, &plan, &err), LMN_ERR_ARGUMENT);
+    assert_int_equal(lmn_plan_create(graph, outputs, 2, NULL, &plan, &err), LMN_ERR_ARGUMENT);
     check_message(&err, "outputs 0 and 1 are the same tensor ('relu')");
     assert_null(plan);
     lmn_plan_destroy(plan);
@@ -69,9 +69,9 @@ static void plan_create_with_missing_or_foreign_output_is_refused(void **state)
     const lmn_tensor *outputs[] = {NULL};
     lmn_plan *plan = NULL;
     lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_plan_create(graph, outputs, 1, &plan, &err), LMN_ERR_ARGUMENT);
+    assert_int_equal(lmn_plan_create(graph, outputs, 1, NULL, &plan, &err), LMN_ERR_ARGUMENT);
     outputs[0] = lmn_constant(other, 1.0F, SCALAR);
-    assert_int_equal(lmn_plan_create(graph, outputs, 1, &plan, &err), LMN_ERR_ARGUMENT);
+    assert_int_equal(lmn_plan_create(graph, outputs, 1, NULL, &plan, &err), LMN_ERR_ARGUMENT);
     check_message(&err, "output 0 is missing or belongs to another graph");
     lmn_graph_destroy(graph);
     lmn_graph_destroy(other);

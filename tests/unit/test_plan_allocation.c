@@ -100,7 +100,7 @@ static lmn_plan *new_classifier_plan(lmn_graph *graph, void *memory)
     lmn_plan *plan = NULL;
     lmn_error err = lmn_error_none();
     if (lmn_gradients(graph, outputs[0], &w, 1, &outputs[1], &err) != LMN_OK ||
-        lmn_plan_create(graph, outputs, 2, &plan, &err) != LMN_OK ||
+        lmn_plan_create(graph, outputs, 2, NULL, &plan, &err) != LMN_OK ||
         lmn_plan_bind(plan, x, memory, &err) != LMN_OK ||
         lmn_plan_bind(plan, labels, memory, &err) != LMN_OK ||
         lmn_plan_bind(plan, w, memory, &err) != LMN_OK) {
@@ -158,7 +158,7 @@ static void plan_create_without_enough_memory_is_refused(void **state)
     for (size_t k = 0; k < 3; k++) {
         lmn_plan *plan = NULL;
         lmn_error err = lmn_error_none();
-        assert_int_equal(lmn_plan_create(graph, &outputs[k], 1, &plan, &err), LMN_ERR_MEMORY);
+        assert_int_equal(lmn_plan_create(graph, &outputs[k], 1, NULL, &plan, &err), LMN_ERR_MEMORY);
         assert_null(plan);
         assert_non_null(strstr(err.message, "no memory for"));
     }

@@ -89,6 +89,30 @@ static void plan_run_of_random_graphs_equals_the_naive_executor(void **state)
     }
 }
 
+/* Fusing moves ops into others and loses none; that no bit changes is tested above. */
+static void plan_fused_random_graphs_equal_unfused_ones(void **state)
+{
+    (void)state;
+    size_t n_fused = 0;
+    for (uint64_t seed = 0; seed < N_GRAPHS; seed++) {
+        random_graph s = random_graph_create(seed);
+        const lmn_plan_options unfused = {.fuse = false};
+        lmn_plan *plan = NULL;
+        assert_int_equal(lmn_plan_create(s.graph, s.outputs, s.n_outputs, &unfused, &plan, NULL),
+                         LMN_OK);
+        assert_int_equal(lmn_plan_get_stats(plan).n_fused, 0);
+        const size_t n_nodes = lmn_plan_get_stats(plan).n_nodes;
+        lmn_plan_destroy(plan);
+        plan = check_new_plan(s.graph, s.outputs, s.n_outputs);
+        const lmn_plan_stats stats = lmn_plan_get_stats(plan);
+        assert_int_equal(stats.n_nodes + stats.n_fused, n_nodes);
+        n_fused += stats.n_fused;
+        lmn_plan_destroy(plan);
+        random_graph_destroy(&s);
+    }
+    assert_true(n_fused > N_GRAPHS / 4);
+}
+
 /* Where and when a value lives, found anew from the order of the nodes. */
 typedef struct life {
     const lmn_tensor *value;
@@ -106,11 +130,14 @@ static const lmn_tensor *behind_views(const lmn_tensor *tensor)
     return tensor;
 }
 
-static bool reads(const lmn_tensor *node, const lmn_tensor *value)
+/* Whether the group that ends at `last` reads the value. */
+static bool reads(const lmn_plan *plan, const lmn_tensor *last, const lmn_tensor *value)
 {
+    const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX];
+    const size_t n = lmn__group_inputs(plan, last, inputs);
     bool found = false;
-    for (size_t k = 0; k < node->n_inputs; k++) {
-        found = found || behind_views(node->inputs[k]) == value;
+    for (size_t k = 0; k < n; k++) {
+        found = found || behind_views(inputs[k]) == value;
     }
     return found;
 }
@@ -120,7 +147,7 @@ static life life_of(const lmn_plan *plan, size_t position)
     const lmn_tensor *value = plan->order[position];
     life result = {.value = value, .first = position, .last = position};
     for (size_t later = position; later < plan->n_nodes; later++) {
-        if (reads(plan->order[later], value)) {
+        if (reads(plan, plan->order[later], value)) {
             result.last = later;
         }
     }
@@ -134,26 +161,34 @@ static life life_of(const lmn_plan *plan, size_t position)
     return result;
 }
 
-/* The op of `b`, which is made when `a` is read last, allows that b is written over a. */
-static bool is_allowed_in_place(const life *a, const life *b)
+/*
+ * The op of `b`, which is made when `a` is read last, allows that b is written over a, and no fused
+ * step reads a.
+ */
+static bool is_allowed_in_place(const lmn_plan *plan, const life *a, const life *b)
 {
-    const lmn_tensor *node = b->value;
+    const lmn__group *group = &plan->groups[b->value->index];
+    const lmn_tensor *node = group->first;
     if (a->last != b->first || a->start != b->start || node->op->may_overwrite == NULL) {
         return false;
     }
-    bool allowed = reads(node, a->value);
+    bool allowed = reads(plan, b->value, a->value);
     for (size_t k = 0; k < node->n_inputs; k++) {
         const bool bit = (node->op->may_overwrite(node) >> k & 1U) != 0;
         allowed = allowed && (bit || behind_views(node->inputs[k]) != a->value);
     }
+    for (size_t k = 0; k < group->n_steps; k++) {
+        const lmn_tensor *operand = group->operands[k];
+        allowed = allowed && (operand == NULL || behind_views(operand) != a->value);
+    }
     return allowed;
 }
 
-static void assert_apart(const life *a, const life *b, uint64_t seed)
+static void assert_apart(const lmn_plan *plan, const life *a, const life *b, uint64_t seed)
 {
     const bool meet = a->last >= b->first; /* a is the elder */
     const bool overlap = a->start < b->end && b->start < a->end;
-    if (meet && overlap && !is_allowed_in_place(a, b)) {
+    if (meet && overlap && !is_allowed_in_place(plan, a, b)) {
         fail_msg("seed %zu: values %zu and %zu share memory while both are alive", (size_t)seed,
                  a->value->index, b->value->index);
     }
@@ -171,7 +206,7 @@ static void plan_memory_of_random_graphs_keeps_live_values_apart(void **state)
             const life b = life_of(plan, j);
             for (size_t i = 0; i < j; i++) {
                 const life a = life_of(plan, i);
-                assert_apart(&a, &b, seed);
+                assert_apart(plan, &a, &b, seed);
                 n_shared += a.start < b.end && b.start < a.end ? 1 : 0;
             }
             const lmn__place place = plan->places[b.value->index];
@@ -202,9 +237,10 @@ static bool is_there(const lmn_plan *plan, const lmn_tensor *value, size_t posit
 
 static void assert_in_order(const lmn_plan *plan, size_t position)
 {
-    const lmn_tensor *node = plan->order[position];
-    for (size_t k = 0; k < node->n_inputs; k++) {
-        assert_true(is_there(plan, behind_views(node->inputs[k]), position));
+    const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX];
+    const size_t n = lmn__group_inputs(plan, plan->order[position], inputs);
+    for (size_t k = 0; k < n; k++) {
+        assert_true(is_there(plan, behind_views(inputs[k]), position));
     }
     const life value = life_of(plan, position);
     assert_true(value.last > position); /* somebody reads it, or it is an output */
@@ -276,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_run_of_random_graphs_equals_the_naive_executor),
+        cmocka_unit_test(plan_fused_random_graphs_equal_unfused_ones),
         cmocka_unit_test(plan_memory_of_random_graphs_keeps_live_values_apart),
         cmocka_unit_test(plan_order_of_random_graphs_runs_needed_nodes_after_their_inputs),
         cmocka_unit_test(plan_pack_of_random_blocks_keeps_live_ones_apart),

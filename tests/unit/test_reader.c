@@ -28,6 +28,16 @@ typedef struct fixture {
     lmn_dataset *dataset;
 } fixture;
 
+static const float *images_of(const lmn_batch *batch)
+{
+    return batch->fields[0];
+}
+
+static const int32_t *labels_of(const lmn_batch *batch)
+{
+    return batch->fields[1];
+}
+
 static int set_up(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
@@ -103,7 +113,8 @@ static void global_batch(const fixture *f, const lmn_reader_options *base, uint6
         assert_int_equal(slice.first_row, filled);
         assert_true(slice.valid <= slice.rows);
         for (size_t i = 0; i < slice.valid; i++) {
-            samples[filled++] = identify(slice.features + i * PIXELS, slice.labels[i], 0, COUNT);
+            samples[filled++] =
+                identify(images_of(&slice) + i * PIXELS, labels_of(&slice)[i], 0, COUNT);
         }
         lmn_reader_destroy(reader);
     }
@@ -141,7 +152,8 @@ static void reader_each_epoch_uses_each_sample_once(void **state)
             assert_int_equal(lmn_reader_next(reader, &batch, NULL), LMN_OK);
             assert_int_equal(batch.valid, batches[b]);
             for (size_t i = 0; i < batch.valid && position < (size_t)3 * COUNT; i++, position++) {
-                order[position] = identify(batch.features + i * PIXELS, batch.labels[i], 0, COUNT);
+                order[position] =
+                    identify(images_of(&batch) + i * PIXELS, labels_of(&batch)[i], 0, COUNT);
                 used[position / COUNT][order[position]]++;
             }
         }
@@ -169,7 +181,8 @@ static void reader_begun_later_goes_on_where_an_earlier_one_was(void **state)
     lmn_reader *late = create(f, &options);
     lmn_batch batch;
     assert_int_equal(lmn_reader_next(late, &batch, NULL), LMN_OK);
-    assert_memory_equal(batch.features, expected.features, batch.rows * PIXELS * sizeof(float));
+    assert_memory_equal(images_of(&batch), images_of(&expected),
+                        batch.rows * PIXELS * sizeof(float));
     lmn_reader_destroy(whole);
     lmn_reader_destroy(late);
 }
@@ -202,14 +215,14 @@ static void reader_in_order_ends_with_a_short_batch(void **state)
             assert_int_equal(lmn_reader_next(reader, &batch, NULL), LMN_OK);
             assert_int_equal(batch.rows, 3);
             for (size_t i = 0; i < batch.valid; i++) {
-                const size_t sample =
-                    identify(batch.features + i * PIXELS, batch.labels[i], COUNT, COUNT / 2);
+                const size_t sample = identify(images_of(&batch) + i * PIXELS, labels_of(&batch)[i],
+                                               COUNT, COUNT / 2);
                 assert_int_equal(sample, COUNT + number * 8 + batch.first_row + i);
                 seen[sample - COUNT]++;
             }
             for (size_t i = batch.valid; i < batch.rows; i++) {
-                assert_int_equal(batch.labels[i], -1);
-                assert_float_equal(batch.features[i * PIXELS], 0, 0);
+                assert_int_equal(labels_of(&batch)[i], -1);
+                assert_float_equal(images_of(&batch)[i * PIXELS], 0, 0);
             }
         }
         lmn_batch batch;
@@ -404,10 +417,10 @@ static void load_hand_made_bytes_take_the_defaults(void **state)
     lmn_batch batch;
     assert_int_equal(lmn_reader_create(dataset, &options, &reader, NULL), LMN_OK);
     assert_int_equal(lmn_reader_next(reader, &batch, NULL), LMN_OK);
-    assert_float_equal(batch.features[1], 0.2F, 1e-7F);
-    assert_float_equal(batch.features[5], 1.0F, 1e-7F);
-    assert_int_equal(batch.labels[0], 3);
-    assert_int_equal(batch.labels[1], 1);
+    assert_float_equal(images_of(&batch)[1], 0.2F, 1e-7F);
+    assert_float_equal(images_of(&batch)[5], 1.0F, 1e-7F);
+    assert_int_equal(labels_of(&batch)[0], 3);
+    assert_int_equal(labels_of(&batch)[1], 1);
     lmn_reader_destroy(reader);
     lmn_dataset_close(dataset);
 }
@@ -428,7 +441,7 @@ static void load_floats_are_read_as_they_are(void **state)
     lmn_batch batch;
     assert_int_equal(lmn_reader_create(dataset, &options, &reader, NULL), LMN_OK);
     assert_int_equal(lmn_reader_next(reader, &batch, NULL), LMN_OK);
-    assert_memory_equal(batch.features, values, sizeof values);
+    assert_memory_equal(images_of(&batch), values, sizeof values);
     lmn_reader_destroy(reader);
     lmn_dataset_close(dataset);
 }

@@ -1,131 +1,107 @@
 /*
- * Convolution as matrix products over patches.
+ * Choice among the backends of convolution.
  *
- * A weight [KH, KW, C, K] is, as it lies in memory, the matrix [KH * KW * C, K] that patches are
- * multiplied with. The patches of a whole batch would be KH * KW times the input, so they are made
- * for a few output lines at a time, in a workspace that stays in the second-level cache. Kernels of
- * one place with stride 1 and no padding need no patches: the input is the matrix.
- *
- * The number of lines in a block depends on shapes only, and so does the order of all sums.
+ * Measured on one core, f32, NHWC (docs/performance.md): where the processor has no AVX-512,
+ * Winograd's kernels are up to twice as fast as oneDNN's direct ones from 16 channels on. With
+ * AVX-512 direct convolution is bound by memory sooner, so Winograd is left to many channels.
+ * im2col computes everything that nothing else does.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "kernels_internal.h"
+#include "conv_internal.h"
+#include "lamina/memory.h"
+#include "simd/winograd.h"
 
-#include <limits.h>
 #include <string.h>
 
-/* Half of the second-level cache of current server cores: patches, next to a part of the result. */
-static const size_t BLOCK_BYTES = (size_t)512 * 1024;
+#ifdef LMN__HAVE_ONEDNN
+/* Channels from which on Winograd beats oneDNN where both have AVX-512. */
+static const size_t WINOGRAD_AVX512_CHANNELS = 64;
 
-static bool is_pointwise(const lmn__conv *conv)
+static bool prefers_winograd(const lmn__conv *conv)
 {
-    const lmn_window *w = &conv->window;
-    return conv->kh == 1 && conv->kw == 1 && w->stride_h == 1 && w->stride_w == 1 &&
-           w->pad_top == 0 && w->pad_left == 0 && w->pad_bottom == 0 && w->pad_right == 0;
+    const bool has_avx512 = strcmp(lmn__winograd_kernels_get()->isa, "avx512") == 0;
+    return !has_avx512 ||
+           (conv->c >= WINOGRAD_AVX512_CHANNELS && conv->k >= WINOGRAD_AVX512_CHANNELS);
+}
+#endif
+
+/* Backends in the order in which they are tried. */
+#define N_BACKENDS_MAX 3
+static size_t list_backends(const lmn__conv *conv, lmn__conv_direction direction,
+                            const lmn__conv_backend *list[N_BACKENDS_MAX])
+{
+    size_t n = 0;
+    bool wants_winograd = lmn__conv_winograd.supports(conv, direction);
+#ifdef LMN__HAVE_ONEDNN
+    wants_winograd = wants_winograd && prefers_winograd(conv);
+#endif
+    if (wants_winograd) {
+        list[n++] = &lmn__conv_winograd;
+    }
+#ifdef LMN__HAVE_ONEDNN
+    if (lmn__conv_onednn.supports(conv, direction)) {
+        list[n++] = &lmn__conv_onednn;
+    }
+#endif
+    list[n++] = &lmn__conv_im2col;
+    return n;
 }
 
-/* Output lines of one block: at least one, and never more places than BLAS can count. */
-static size_t lines_per_block(const lmn__conv *conv)
+static lmn_status prepare(lmn__conv_plan *plan, const lmn__conv_backend *backend, lmn_error *err)
 {
-    const size_t total = conv->batch * conv->oh;
-    size_t lines = (size_t)INT_MAX / conv->ow;
-    if (!is_pointwise(conv)) {
-        const size_t line_bytes = conv->ow * lmn__conv_patch_count(conv) * sizeof(float);
-        lines = BLOCK_BYTES / line_bytes;
+    const lmn_status status =
+        backend->prepare(&plan->conv, plan->direction, &plan->state, &plan->workspace_bytes, err);
+    if (status == LMN_OK) {
+        plan->backend = backend;
     }
-    if (lines == 0) {
-        lines = 1;
-    }
-    return lines < total ? lines : total;
+    return status;
 }
 
-size_t lmn__conv_workspace_bytes(const lmn__conv *conv)
+lmn_status lmn__conv_plan_create(const lmn__conv *conv, lmn__conv_direction direction,
+                                 const lmn__conv_backend *backend, lmn__conv_plan **plan_out,
+                                 lmn_error *err)
 {
-    if (is_pointwise(conv)) {
-        return 0;
+    lmn__conv_plan *plan = lmn_alloc(1, sizeof *plan, err);
+    if (plan == NULL) {
+        return LMN_ERR_MEMORY;
     }
-    return lines_per_block(conv) * conv->ow * lmn__conv_patch_count(conv) * sizeof(float);
+    plan->conv = *conv;
+    plan->direction = direction;
+    const lmn__conv_backend *list[N_BACKENDS_MAX] = {backend};
+    const size_t n = backend != NULL ? 1 : list_backends(conv, direction, list);
+    lmn_status status = LMN_ERR_UNSUPPORTED;
+    for (size_t i = 0; i < n && status == LMN_ERR_UNSUPPORTED; i++) {
+        status = prepare(plan, list[i], err);
+    }
+    if (status != LMN_OK) {
+        lmn_free(plan);
+        return status;
+    }
+    *plan_out = plan;
+    return LMN_OK;
 }
 
-/* A block of consecutive output lines. */
-typedef struct block {
-    size_t first_line;
-    size_t n_lines;
-    size_t first_place; /* first_line * ow */
-    size_t n_places;
-} block;
-
-static block make_block(const lmn__conv *conv, size_t first_line)
+lmn_status lmn__conv_plan_run(const lmn__conv_plan *plan, const lmn__conv_call *call,
+                              lmn_error *err)
 {
-    const size_t total = conv->batch * conv->oh;
-    const size_t lines = lines_per_block(conv);
-    const size_t n_lines = total - first_line < lines ? total - first_line : lines;
-    return (block){.first_line = first_line,
-                   .n_lines = n_lines,
-                   .first_place = first_line * conv->ow,
-                   .n_places = n_lines * conv->ow};
+    return plan->backend->run(&plan->conv, plan->direction, plan->state, call, err);
 }
 
-/* The patches of a block as a matrix [n_places, patch]. */
-static lmn__matrix block_patches(const lmn__conv *conv, const block *b, const float *x,
-                                 float *workspace)
+void lmn__conv_plan_destroy(lmn__conv_plan *plan)
 {
-    const size_t patch = lmn__conv_patch_count(conv);
-    if (is_pointwise(conv)) {
-        return (lmn__matrix){.data = x + b->first_place * patch, .row_stride = patch};
+    if (plan == NULL) {
+        return;
     }
-    lmn__im2col(conv, b->first_line, b->n_lines, x, workspace);
-    return (lmn__matrix){.data = workspace, .row_stride = patch};
+    if (plan->backend->release != NULL) {
+        plan->backend->release(plan->state);
+    }
+    lmn_free(plan);
 }
 
-void lmn__kernel_conv2d(const lmn__conv *conv, const float *x, const float *weight,
-                        float *workspace, float *y)
+void lmn__conv_finish(const lmn__conv_call *call, size_t first, size_t count)
 {
-    const lmn__matrix w = {.data = weight, .row_stride = conv->k};
-    const size_t total = conv->batch * conv->oh;
-    for (size_t line = 0; line < total;) {
-        const block b = make_block(conv, line);
-        const lmn__matrix patches = block_patches(conv, &b, x, workspace);
-        lmn__gemm(b.n_places, conv->k, lmn__conv_patch_count(conv), patches, w, false,
-                  y + b.first_place * conv->k);
-        line += b.n_lines;
-    }
-}
-
-void lmn__kernel_conv2d_input_grad(const lmn__conv *conv, const float *dy, const float *weight,
-                                   float *workspace, float *dx)
-{
-    const lmn__matrix w = {.data = weight, .row_stride = conv->k, .transposed = true};
-    const size_t patch = lmn__conv_patch_count(conv);
-    const size_t total = conv->batch * conv->oh;
-    const bool is_direct = is_pointwise(conv);
-    if (!is_direct) {
-        memset(dx, 0, conv->batch * conv->h * conv->w * conv->c * sizeof *dx);
-    }
-    for (size_t line = 0; line < total;) {
-        const block b = make_block(conv, line);
-        const lmn__matrix grads = {.data = dy + b.first_place * conv->k, .row_stride = conv->k};
-        float *patches = is_direct ? dx + b.first_place * patch : workspace;
-        lmn__gemm(b.n_places, patch, conv->k, grads, w, false, patches);
-        if (!is_direct) {
-            lmn__col2im_add(conv, b.first_line, b.n_lines, patches, dx);
-        }
-        line += b.n_lines;
-    }
-}
-
-void lmn__kernel_conv2d_weight_grad(const lmn__conv *conv, const float *x, const float *dy,
-                                    float *workspace, float *dweight)
-{
-    const size_t total = conv->batch * conv->oh;
-    for (size_t line = 0; line < total;) {
-        const block b = make_block(conv, line);
-        const lmn__matrix grads = {.data = dy + b.first_place * conv->k, .row_stride = conv->k};
-        lmn__matrix patches = block_patches(conv, &b, x, workspace);
-        patches.transposed = true;
-        lmn__gemm(lmn__conv_patch_count(conv), conv->k, b.n_places, patches, grads, line > 0,
-                  dweight);
-        line += b.n_lines;
+    if (call->epilogue != NULL) {
+        lmn__epilogue_apply(call->epilogue, first, count, call->result + first);
     }
 }

@@ -37,6 +37,35 @@ bool lmn__gemm_accepts(size_t extent);
 void lmn__gemm(size_t m, size_t n, size_t k, lmn__matrix a, lmn__matrix b, bool accumulate,
                float *c);
 
+/** c = factor op(a) op(b) + (accumulate ? c : 0), with rows of c `c_stride` elements apart. */
+void lmn__gemm_scaled(size_t m, size_t n, size_t k, float factor, lmn__matrix a, lmn__matrix b,
+                      bool accumulate, float *c, size_t c_stride);
+
+/* ---- attention.c: one head ---- */
+
+/** Queries, keys and values of one head: rows of d elements, `stride` elements apart. */
+typedef struct lmn__head {
+    size_t t, d;
+    size_t stride;
+    const float *q, *k, *v;
+} lmn__head;
+
+/** Floats of workspace that either of the following needs for t places. */
+size_t lmn__attention_workspace(size_t t);
+
+/** out [t, d] = causal attention, rows out_stride apart. */
+void lmn__attention(const lmn__head *head, float *workspace, float *out, size_t out_stride);
+
+/** Gradients dq, dk, dv, laid out as q, k, v, for dout, whose rows are out_stride apart. */
+void lmn__attention_grad(const lmn__head *head, const float *dout, size_t out_stride,
+                         float *workspace, float *dq, float *dk, float *dv);
+
+/** The first `valid` of [n] become their softmax, the others 0. */
+void lmn__softmax_row(size_t valid, size_t n, float *x);
+
+/** ds = p (dp - sum of p dp), over [n]; ds may be dp. */
+void lmn__softmax_row_grad(size_t n, const float *p, const float *dp, float *ds);
+
 /* ---- loop.c: strided walks with one or two operands ---- */
 
 /** A walk over the elements of a dense result, with the strides of up to two operands. */
@@ -73,7 +102,7 @@ void lmn__row_div(size_t n, const float *a, size_t step_a, const float *b, size_
 void lmn__row_copy(size_t n, const float *a, size_t step_a, const float *b, size_t step_b,
                    float *out);
 
-/* ---- unary.c: elementwise with one operand; out may be x ---- */
+/* ---- unary.c and elementary.c: elementwise with one operand; out may be x ---- */
 
 typedef void (*lmn__unary_fn)(size_t n, const float *x, float *out);
 
@@ -81,9 +110,17 @@ void lmn__kernel_relu(size_t n, const float *x, float *out);
 void lmn__kernel_tanh(size_t n, const float *x, float *out);
 void lmn__kernel_sigmoid(size_t n, const float *x, float *out);
 void lmn__kernel_exp(size_t n, const float *x, float *out);
+void lmn__kernel_sin(size_t n, const float *x, float *out);
+void lmn__kernel_cos(size_t n, const float *x, float *out);
 void lmn__kernel_log(size_t n, const float *x, float *out);
 void lmn__kernel_sqrt(size_t n, const float *x, float *out);
 void lmn__kernel_scale(size_t n, const float *x, float factor, float *out);
+
+void lmn__kernel_erf(size_t n, const float *x, float *out);
+void lmn__kernel_gelu(size_t n, const float *x, float *out);
+
+/** dy times the slope of gelu at x; out may also be dy. */
+void lmn__kernel_gelu_grad(size_t n, const float *x, const float *dy, float *out);
 
 /** out = gate > 0 ? x : 0; out may also be gate. */
 void lmn__kernel_gate(size_t n, const float *x, const float *gate, float *out);
@@ -108,7 +145,7 @@ void lmn__kernel_reduce_max_pick(const lmn_shape *shape, unsigned axes, const fl
 void lmn__kernel_reduce_max_grad(const lmn_shape *shape, unsigned axes, const float *x,
                                  const float *dy, float *dx);
 
-/* ---- im2col.c and conv.c: convolution ---- */
+/* ---- im2col.c: patches of convolutions (conv_internal.h has the backends) ---- */
 
 /** The extents of one convolution, NHWC. */
 typedef struct lmn__conv {
@@ -131,16 +168,6 @@ void lmn__im2col(const lmn__conv *conv, size_t first_line, size_t n_lines, const
 /** The transpose of lmn__im2col: add patches back to where they came from in dx. */
 void lmn__col2im_add(const lmn__conv *conv, size_t first_line, size_t n_lines, const float *patches,
                      float *dx);
-
-/** Bytes of workspace that each of the following three needs; may be 0. */
-size_t lmn__conv_workspace_bytes(const lmn__conv *conv);
-
-void lmn__kernel_conv2d(const lmn__conv *conv, const float *x, const float *weight,
-                        float *workspace, float *y);
-void lmn__kernel_conv2d_input_grad(const lmn__conv *conv, const float *dy, const float *weight,
-                                   float *workspace, float *dx);
-void lmn__kernel_conv2d_weight_grad(const lmn__conv *conv, const float *x, const float *dy,
-                                    float *workspace, float *dweight);
 
 /* ---- pool.c: pooling; maxima as in reduce_max.c ---- */
 

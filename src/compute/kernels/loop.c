@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "clones.h"
 #include "kernels_internal.h"
 
 #include <assert.h>
@@ -173,32 +174,32 @@ static inline float divide(float a, float b)
     return a / b;
 }
 
-void lmn__row_add(size_t n, const float *a, size_t step_a, const float *b, size_t step_b,
-                  float *out)
+LMN__CLONES void lmn__row_add(size_t n, const float *a, size_t step_a, const float *b,
+                              size_t step_b, float *out)
 {
     combine_row(add, n, a, step_a, b, step_b, out);
 }
 
-void lmn__row_sub(size_t n, const float *a, size_t step_a, const float *b, size_t step_b,
-                  float *out)
+LMN__CLONES void lmn__row_sub(size_t n, const float *a, size_t step_a, const float *b,
+                              size_t step_b, float *out)
 {
     combine_row(sub, n, a, step_a, b, step_b, out);
 }
 
-void lmn__row_mul(size_t n, const float *a, size_t step_a, const float *b, size_t step_b,
-                  float *out)
+LMN__CLONES void lmn__row_mul(size_t n, const float *a, size_t step_a, const float *b,
+                              size_t step_b, float *out)
 {
     combine_row(mul, n, a, step_a, b, step_b, out);
 }
 
-void lmn__row_div(size_t n, const float *a, size_t step_a, const float *b, size_t step_b,
-                  float *out)
+LMN__CLONES void lmn__row_div(size_t n, const float *a, size_t step_a, const float *b,
+                              size_t step_b, float *out)
 {
     combine_row(divide, n, a, step_a, b, step_b, out);
 }
 
-void lmn__row_copy(size_t n, const float *a, size_t step_a, const float *b, size_t step_b,
-                   float *out)
+LMN__CLONES void lmn__row_copy(size_t n, const float *a, size_t step_a, const float *b,
+                               size_t step_b, float *out)
 {
     (void)b;
     (void)step_b;

@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "clones.h"
 #include "kernels_internal.h"
 
 #include <string.h>
@@ -21,7 +22,7 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-float lmn__kernel_sum(size_t n, const float *x)
+LMN__CLONES float lmn__kernel_sum(size_t n, const float *x)
 {
     float sums[LANES] = {0.0F};
     size_t i = 0;
@@ -42,8 +43,8 @@ float lmn__kernel_sum(size_t n, const float *x)
 }
 
 /* sums [columns] = sums of the columns of x [rows, columns], whose rows are row_stride apart. */
-static void sum_block(size_t rows, size_t columns, size_t row_stride, const float *restrict x,
-                      float *restrict sums)
+LMN__CLONES static void sum_block(size_t rows, size_t columns, size_t row_stride,
+                                  const float *restrict x, float *restrict sums)
 {
     memset(sums, 0, columns * sizeof *sums);
     for (size_t row = 0; row < rows; row++) {

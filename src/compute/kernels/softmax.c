@@ -7,12 +7,42 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "clones.h"
+#include "elementary.h"
 #include "kernels_internal.h"
 
 #include <math.h>
 #include <string.h>
 
 #define LANES 16
+
+/* The largest of [n]; NaN when there is one. 16 at a time. */
+LMN__CLONES static float largest_of(size_t n, const float *x)
+{
+    float largest[LANES];
+    float poison[LANES] = {0.0F}; /* becomes NaN with the first NaN */
+    for (size_t lane = 0; lane < LANES; lane++) {
+        largest[lane] = x[0];
+    }
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+#pragma omp simd
+        for (size_t lane = 0; lane < LANES; lane++) {
+            const float value = x[i + lane];
+            largest[lane] = value > largest[lane] ? value : largest[lane];
+            poison[lane] += value != value ? value : 0.0F;
+        }
+    }
+    for (; i < n; i++) {
+        largest[0] = x[i] > largest[0] ? x[i] : largest[0];
+        poison[0] += x[i] != x[i] ? x[i] : 0.0F;
+    }
+    for (size_t lane = 1; lane < LANES; lane++) {
+        largest[0] = largest[lane] > largest[0] ? largest[lane] : largest[0];
+        poison[0] += poison[lane];
+    }
+    return largest[0] + poison[0];
+}
 
 /* NaN counts as largest, as in the other maxima. */
 static size_t find_largest(size_t n, const float *x)
@@ -26,16 +56,54 @@ static size_t find_largest(size_t n, const float *x)
     return best;
 }
 
+/* exp(x - shift) */
+LMN__CLONES static void exponentials(size_t n, const float *x, float shift, float *out)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        out[i] = lmn__exp(x[i] - shift);
+    }
+}
+
 void lmn__kernel_softmax(size_t rows, size_t n, const float *x, float *out)
 {
     for (size_t row = 0; row < rows; row++) {
         const float *from = x + row * n;
         float *to = out + row * n;
-        const float largest = from[find_largest(n, from)];
-        for (size_t i = 0; i < n; i++) {
-            to[i] = expf(from[i] - largest);
-        }
+        exponentials(n, from, largest_of(n, from), to);
         lmn__kernel_scale(n, to, 1.0F / lmn__kernel_sum(n, to), to);
+    }
+}
+
+void lmn__softmax_row(size_t valid, size_t n, float *x)
+{
+    exponentials(valid, x, largest_of(valid, x), x);
+    lmn__kernel_scale(valid, x, 1.0F / lmn__kernel_sum(valid, x), x);
+    memset(x + valid, 0, (n - valid) * sizeof *x);
+}
+
+LMN__CLONES static float dot(size_t n, const float *a, const float *b)
+{
+    float sums[LANES] = {0.0F};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+#pragma omp simd
+        for (size_t lane = 0; lane < LANES; lane++) {
+            sums[lane] += a[i + lane] * b[i + lane];
+        }
+    }
+    for (size_t lane = 0; i + lane < n; lane++) {
+        sums[lane] += a[i + lane] * b[i + lane];
+    }
+    return lmn__kernel_sum(LANES, sums);
+}
+
+LMN__CLONES void lmn__softmax_row_grad(size_t n, const float *p, const float *dp, float *ds)
+{
+    const float mean = dot(n, p, dp);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        ds[i] = p[i] * (dp[i] - mean);
     }
 }
 
@@ -55,11 +123,18 @@ void lmn__kernel_one_hot(size_t rows, size_t n, const int32_t *labels, float *ou
 }
 
 /* Sum of exp(x - shift), 16 at a time: the partial sums of lmn__kernel_sum. */
-static float sum_of_exponentials(size_t n, const float *x, float shift)
+LMN__CLONES static float sum_of_exponentials(size_t n, const float *x, float shift)
 {
     float sums[LANES] = {0.0F};
-    for (size_t i = 0; i < n; i++) {
-        sums[i % LANES] += expf(x[i] - shift);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+#pragma omp simd
+        for (size_t lane = 0; lane < LANES; lane++) {
+            sums[lane] += lmn__exp(x[i + lane] - shift);
+        }
+    }
+    for (size_t lane = 0; i + lane < n; lane++) {
+        sums[lane] += lmn__exp(x[i + lane] - shift);
     }
     return lmn__kernel_sum(LANES, sums);
 }
@@ -71,7 +146,7 @@ void lmn__kernel_softmax_cross_entropy(size_t rows, size_t n, const float *logit
         const float *x = logits + row * n;
         out[row] = 0.0F;
         if (is_class(labels[row], n)) {
-            const float largest = x[find_largest(n, x)];
+            const float largest = largest_of(n, x);
             const float difference = largest - x[labels[row]];
             out[row] = difference + logf(sum_of_exponentials(n, x, largest));
         }

@@ -6,12 +6,13 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "clones.h"
 #include "kernels_internal.h"
 
 #include <math.h>
 
 /* NaN passes, so that a diverged run shows itself. */
-void lmn__kernel_relu(size_t n, const float *x, float *out)
+LMN__CLONES void lmn__kernel_relu(size_t n, const float *x, float *out)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -34,10 +35,17 @@ void lmn__kernel_sigmoid(size_t n, const float *x, float *out)
     }
 }
 
-void lmn__kernel_exp(size_t n, const float *x, float *out)
+void lmn__kernel_sin(size_t n, const float *x, float *out)
 {
     for (size_t i = 0; i < n; i++) {
-        out[i] = expf(x[i]);
+        out[i] = sinf(x[i]);
+    }
+}
+
+void lmn__kernel_cos(size_t n, const float *x, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = cosf(x[i]);
     }
 }
 
@@ -55,7 +63,7 @@ void lmn__kernel_sqrt(size_t n, const float *x, float *out)
     }
 }
 
-void lmn__kernel_scale(size_t n, const float *x, float factor, float *out)
+LMN__CLONES void lmn__kernel_scale(size_t n, const float *x, float factor, float *out)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -63,7 +71,7 @@ void lmn__kernel_scale(size_t n, const float *x, float factor, float *out)
     }
 }
 
-void lmn__kernel_gate(size_t n, const float *x, const float *gate, float *out)
+LMN__CLONES void lmn__kernel_gate(size_t n, const float *x, const float *gate, float *out)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {

@@ -78,8 +78,30 @@ static const lmn_tensor *vjp_div(lmn_graph *graph, const lmn_tensor *node, const
     return lmn__sum_to(graph, quotient, &node->inputs[input]->shape);
 }
 
-static const lmn__op add_op = {
-    .name = "add", .vjp = vjp_add, .run = run_add, .may_overwrite = may_overwrite};
+/* With an operand for each element, or one for each column; the input itself is not repeated. */
+static bool add_as_step(const lmn_tensor *node, size_t input, lmn__epilogue_step *step_out,
+                        size_t *operand_out)
+{
+    const size_t other = 1 - input;
+    const lmn_shape *operand = &node->inputs[other]->shape;
+    const size_t count = lmn_shape_count(&node->shape);
+    const size_t columns = node->shape.n_dims == 0 ? 1 : node->shape.dims[node->shape.n_dims - 1];
+    const bool is_row = operand->n_dims > 0 && operand->dims[operand->n_dims - 1] == columns &&
+                        lmn_shape_count(operand) == columns;
+    const bool is_whole = lmn_shape_count(operand) == count;
+    if (lmn_shape_count(&node->inputs[input]->shape) != count || (!is_row && !is_whole)) {
+        return false;
+    }
+    *step_out = (lmn__epilogue_step){.kind = is_whole ? LMN__STEP_ADD : LMN__STEP_ADD_ROW};
+    *operand_out = other;
+    return true;
+}
+
+static const lmn__op add_op = {.name = "add",
+                               .vjp = vjp_add,
+                               .as_step = add_as_step,
+                               .run = run_add,
+                               .may_overwrite = may_overwrite};
 static const lmn__op sub_op = {
     .name = "sub", .vjp = vjp_sub, .run = run_sub, .may_overwrite = may_overwrite};
 static const lmn__op mul_op = {

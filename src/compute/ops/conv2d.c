@@ -7,7 +7,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "kernels/kernels_internal.h"
+#include "kernels/conv_internal.h"
 #include "ops_internal.h"
 
 lmn_window lmn_window_default(void)
@@ -101,23 +101,21 @@ static bool output_fits(lmn_graph *graph, const char *op, const conv_shapes *sha
     return false;
 }
 
-/* The extents of each op, from the shapes of its node. */
-static lmn__conv forward_conv(const lmn_tensor *node)
+/* The extents of a node of any of the three ops: its shapes, in the roles that they have there. */
+static lmn__conv conv_of_node(const lmn_tensor *node, lmn__conv_direction direction)
 {
-    return conv_of(&node->inputs[0]->shape, &node->inputs[1]->shape, &node->shape,
-                   &node->attributes.window);
-}
-
-static lmn__conv input_grad_conv(const lmn_tensor *node)
-{
-    return conv_of(&node->shape, &node->inputs[1]->shape, &node->inputs[0]->shape,
-                   &node->attributes.window);
-}
-
-static lmn__conv weight_grad_conv(const lmn_tensor *node)
-{
-    return conv_of(&node->inputs[0]->shape, &node->shape, &node->inputs[1]->shape,
-                   &node->attributes.window);
+    const lmn_shape *a = &node->inputs[0]->shape;
+    const lmn_shape *b = &node->inputs[1]->shape;
+    const lmn_window *window = &node->attributes.window;
+    switch (direction) {
+    case LMN__CONV_FORWARD:
+        return conv_of(a, b, &node->shape, window);
+    case LMN__CONV_INPUT_GRAD:
+        return conv_of(&node->shape, b, a, window);
+    case LMN__CONV_WEIGHT_GRAD:
+    default:
+        return conv_of(a, &node->shape, b, window);
+    }
 }
 
 /* A multiplication and an addition for each output element and element of its patch. */
@@ -127,23 +125,58 @@ static double conv_flops(const lmn__conv *conv)
            (double)lmn__conv_patch_count(conv);
 }
 
-static lmn_status run_conv2d(const lmn__node_run *node_run)
+static lmn_status prepare(const lmn_tensor *node, lmn__conv_direction direction,
+                          lmn__prepared *prepared_out, lmn_error *err)
 {
-    const lmn__conv conv = forward_conv(node_run->node);
-    lmn__kernel_conv2d(&conv, node_run->inputs[0], node_run->inputs[1], node_run->workspace,
-                       node_run->output);
-    return LMN_OK;
+    const lmn__conv conv = conv_of_node(node, direction);
+    lmn__conv_plan *plan = NULL;
+    const lmn_status status = lmn__conv_plan_create(&conv, direction, NULL, &plan, err);
+    if (status == LMN_OK) {
+        *prepared_out = (lmn__prepared){
+            .state = plan, .workspace_bytes = plan->workspace_bytes, .kernel = plan->backend->name};
+    }
+    return status;
 }
 
-static size_t conv2d_workspace_bytes(const lmn_tensor *node)
+static void release(void *state)
 {
-    const lmn__conv conv = forward_conv(node);
-    return lmn__conv_workspace_bytes(&conv);
+    lmn__conv_plan_destroy(state);
+}
+
+static lmn_status run(const lmn__node_run *node_run)
+{
+    const lmn__conv_call call = {.a = node_run->inputs[0],
+                                 .b = node_run->inputs[1],
+                                 .result = node_run->output,
+                                 .workspace = node_run->workspace,
+                                 .epilogue = node_run->epilogue};
+    return lmn__conv_plan_run(node_run->state, &call, node_run->err);
+}
+
+/* Check x and weight, and dy where there is one, and add the node. */
+static const lmn_tensor *build(lmn_graph *graph, const lmn__op *op, const lmn_tensor *const *inputs,
+                               const conv_shapes *given, const lmn_shape *dy,
+                               const lmn_shape *result, const lmn_window *window)
+{
+    conv_shapes shapes = *given;
+    if (!infer_output(graph, op->name, &shapes, window) ||
+        (dy != NULL && !output_fits(graph, op->name, &shapes, dy))) {
+        return NULL;
+    }
+    const lmn__attributes attributes = {.window = *window};
+    return lmn__tensor_new(graph, op, inputs, 2, result != NULL ? *result : shapes.y, LMN_F32,
+                           &attributes);
+}
+
+static lmn_status prepare_conv2d(const lmn_tensor *node, lmn__prepared *prepared_out,
+                                 lmn_error *err)
+{
+    return prepare(node, LMN__CONV_FORWARD, prepared_out, err);
 }
 
 static double conv2d_flops(const lmn_tensor *node)
 {
-    const lmn__conv conv = forward_conv(node);
+    const lmn__conv conv = conv_of_node(node, LMN__CONV_FORWARD);
     return conv_flops(&conv);
 }
 
@@ -159,8 +192,10 @@ static const lmn_tensor *vjp_conv2d(lmn_graph *graph, const lmn_tensor *node,
 
 static const lmn__op conv2d_op = {.name = "conv2d",
                                   .vjp = vjp_conv2d,
-                                  .run = run_conv2d,
-                                  .workspace_bytes = conv2d_workspace_bytes,
+                                  .prepare = prepare_conv2d,
+                                  .release = release,
+                                  .takes_epilogue = true,
+                                  .run = run,
                                   .flops = conv2d_flops};
 
 const lmn_tensor *lmn_conv2d(lmn_graph *graph, const lmn_tensor *x, const lmn_tensor *weight,
@@ -170,31 +205,19 @@ const lmn_tensor *lmn_conv2d(lmn_graph *graph, const lmn_tensor *x, const lmn_te
     if (!lmn__inputs_fit(graph, &conv2d_op, inputs, 2)) {
         return NULL;
     }
-    conv_shapes shapes = {.x = &x->shape, .weight = &weight->shape};
-    if (!infer_output(graph, conv2d_op.name, &shapes, &window)) {
-        return NULL;
-    }
-    const lmn__attributes attributes = {.window = window};
-    return lmn__tensor_new(graph, &conv2d_op, inputs, 2, shapes.y, LMN_F32, &attributes);
+    const conv_shapes shapes = {.x = &x->shape, .weight = &weight->shape};
+    return build(graph, &conv2d_op, inputs, &shapes, NULL, NULL, &window);
 }
 
-static lmn_status run_input_grad(const lmn__node_run *node_run)
+static lmn_status prepare_input_grad(const lmn_tensor *node, lmn__prepared *prepared_out,
+                                     lmn_error *err)
 {
-    const lmn__conv conv = input_grad_conv(node_run->node);
-    lmn__kernel_conv2d_input_grad(&conv, node_run->inputs[0], node_run->inputs[1],
-                                  node_run->workspace, node_run->output);
-    return LMN_OK;
-}
-
-static size_t input_grad_workspace_bytes(const lmn_tensor *node)
-{
-    const lmn__conv conv = input_grad_conv(node);
-    return lmn__conv_workspace_bytes(&conv);
+    return prepare(node, LMN__CONV_INPUT_GRAD, prepared_out, err);
 }
 
 static double input_grad_flops(const lmn_tensor *node)
 {
-    const lmn__conv conv = input_grad_conv(node);
+    const lmn__conv conv = conv_of_node(node, LMN__CONV_INPUT_GRAD);
     return conv_flops(&conv);
 }
 
@@ -211,8 +234,10 @@ static const lmn_tensor *vjp_input_grad(lmn_graph *graph, const lmn_tensor *node
 
 static const lmn__op input_grad_op = {.name = "conv2d_input_grad",
                                       .vjp = vjp_input_grad,
-                                      .run = run_input_grad,
-                                      .workspace_bytes = input_grad_workspace_bytes,
+                                      .prepare = prepare_input_grad,
+                                      .release = release,
+                                      .takes_epilogue = true,
+                                      .run = run,
                                       .flops = input_grad_flops};
 
 const lmn_tensor *lmn_conv2d_input_grad(lmn_graph *graph, const lmn_tensor *dy,
@@ -223,32 +248,19 @@ const lmn_tensor *lmn_conv2d_input_grad(lmn_graph *graph, const lmn_tensor *dy,
     if (!lmn__inputs_fit(graph, &input_grad_op, inputs, 2)) {
         return NULL;
     }
-    conv_shapes shapes = {.x = &x_shape, .weight = &weight->shape};
-    if (!infer_output(graph, input_grad_op.name, &shapes, &window) ||
-        !output_fits(graph, input_grad_op.name, &shapes, &dy->shape)) {
-        return NULL;
-    }
-    const lmn__attributes attributes = {.window = window};
-    return lmn__tensor_new(graph, &input_grad_op, inputs, 2, x_shape, LMN_F32, &attributes);
+    const conv_shapes shapes = {.x = &x_shape, .weight = &weight->shape};
+    return build(graph, &input_grad_op, inputs, &shapes, &dy->shape, &x_shape, &window);
 }
 
-static lmn_status run_weight_grad(const lmn__node_run *node_run)
+static lmn_status prepare_weight_grad(const lmn_tensor *node, lmn__prepared *prepared_out,
+                                      lmn_error *err)
 {
-    const lmn__conv conv = weight_grad_conv(node_run->node);
-    lmn__kernel_conv2d_weight_grad(&conv, node_run->inputs[0], node_run->inputs[1],
-                                   node_run->workspace, node_run->output);
-    return LMN_OK;
-}
-
-static size_t weight_grad_workspace_bytes(const lmn_tensor *node)
-{
-    const lmn__conv conv = weight_grad_conv(node);
-    return lmn__conv_workspace_bytes(&conv);
+    return prepare(node, LMN__CONV_WEIGHT_GRAD, prepared_out, err);
 }
 
 static double weight_grad_flops(const lmn_tensor *node)
 {
-    const lmn__conv conv = weight_grad_conv(node);
+    const lmn__conv conv = conv_of_node(node, LMN__CONV_WEIGHT_GRAD);
     return conv_flops(&conv);
 }
 
@@ -265,8 +277,9 @@ static const lmn_tensor *vjp_weight_grad(lmn_graph *graph, const lmn_tensor *nod
 
 static const lmn__op weight_grad_op = {.name = "conv2d_weight_grad",
                                        .vjp = vjp_weight_grad,
-                                       .run = run_weight_grad,
-                                       .workspace_bytes = weight_grad_workspace_bytes,
+                                       .prepare = prepare_weight_grad,
+                                       .release = release,
+                                       .run = run,
                                        .flops = weight_grad_flops};
 
 const lmn_tensor *lmn_conv2d_weight_grad(lmn_graph *graph, const lmn_tensor *x,
@@ -277,11 +290,6 @@ const lmn_tensor *lmn_conv2d_weight_grad(lmn_graph *graph, const lmn_tensor *x,
     if (!lmn__inputs_fit(graph, &weight_grad_op, inputs, 2)) {
         return NULL;
     }
-    conv_shapes shapes = {.x = &x->shape, .weight = &weight_shape};
-    if (!infer_output(graph, weight_grad_op.name, &shapes, &window) ||
-        !output_fits(graph, weight_grad_op.name, &shapes, &dy->shape)) {
-        return NULL;
-    }
-    const lmn__attributes attributes = {.window = window};
-    return lmn__tensor_new(graph, &weight_grad_op, inputs, 2, weight_shape, LMN_F32, &attributes);
+    const conv_shapes shapes = {.x = &x->shape, .weight = &weight_shape};
+    return build(graph, &weight_grad_op, inputs, &shapes, &dy->shape, &weight_shape, &window);
 }

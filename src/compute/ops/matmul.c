@@ -32,6 +32,7 @@ static lmn_status run_matmul(const lmn__node_run *node_run)
                            .transposed = attributes->transpose_b};
     lmn__gemm(node->shape.dims[0], node->shape.dims[1],
               columns_of(node->inputs[0], attributes->transpose_a), a, b, false, node_run->output);
+    lmn__epilogue_apply(node_run->epilogue, 0, lmn_shape_count(&node->shape), node_run->output);
     return LMN_OK;
 }
 
@@ -57,8 +58,21 @@ static double matmul_flops(const lmn_tensor *node)
     return 2.0 * (double)lmn_shape_count(&node->shape) * (double)inner;
 }
 
-static const lmn__op matmul_op = {
-    .name = "matmul", .vjp = vjp_matmul, .run = run_matmul, .flops = matmul_flops};
+static lmn_status prepare_matmul(const lmn_tensor *node, lmn__prepared *prepared_out,
+                                 lmn_error *err)
+{
+    (void)node;
+    (void)err;
+    *prepared_out = (lmn__prepared){.kernel = "openblas"};
+    return LMN_OK;
+}
+
+static const lmn__op matmul_op = {.name = "matmul",
+                                  .vjp = vjp_matmul,
+                                  .prepare = prepare_matmul,
+                                  .takes_epilogue = true,
+                                  .run = run_matmul,
+                                  .flops = matmul_flops};
 
 /* Matrices with extents that BLAS can count. */
 static bool is_matrix(lmn_graph *graph, const lmn_tensor *x, const lmn_tensor *other)

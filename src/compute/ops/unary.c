@@ -51,8 +51,20 @@ static const lmn_tensor *vjp_scale(lmn_graph *graph, const lmn_tensor *node, con
     return lmn_scale(graph, grad, node->attributes.scalar);
 }
 
-static const lmn__op scale_op = {
-    .name = "scale", .vjp = vjp_scale, .run = run_scale, .may_overwrite = overwrites_first};
+static bool scale_as_step(const lmn_tensor *node, size_t input, lmn__epilogue_step *step_out,
+                          size_t *operand_out)
+{
+    (void)input;
+    *step_out = (lmn__epilogue_step){.kind = LMN__STEP_SCALE, .scalar = node->attributes.scalar};
+    *operand_out = SIZE_MAX;
+    return true;
+}
+
+static const lmn__op scale_op = {.name = "scale",
+                                 .vjp = vjp_scale,
+                                 .as_step = scale_as_step,
+                                 .run = run_scale,
+                                 .may_overwrite = overwrites_first};
 
 const lmn_tensor *lmn_scale(lmn_graph *graph, const lmn_tensor *x, float factor)
 {
@@ -73,8 +85,21 @@ static const lmn_tensor *vjp_relu(lmn_graph *graph, const lmn_tensor *node, cons
     return lmn_gate(graph, grad, node);
 }
 
-static const lmn__op relu_op = {
-    .name = "relu", .vjp = vjp_relu, .run = run_relu, .may_overwrite = overwrites_first};
+static bool relu_as_step(const lmn_tensor *node, size_t input, lmn__epilogue_step *step_out,
+                         size_t *operand_out)
+{
+    (void)node;
+    (void)input;
+    *step_out = (lmn__epilogue_step){.kind = LMN__STEP_RELU};
+    *operand_out = SIZE_MAX;
+    return true;
+}
+
+static const lmn__op relu_op = {.name = "relu",
+                                .vjp = vjp_relu,
+                                .as_step = relu_as_step,
+                                .run = run_relu,
+                                .may_overwrite = overwrites_first};
 
 const lmn_tensor *lmn_relu(lmn_graph *graph, const lmn_tensor *x)
 {
@@ -185,6 +210,51 @@ const lmn_tensor *lmn_sqrt(lmn_graph *graph, const lmn_tensor *x)
     return build(graph, &sqrt_op, x, NULL);
 }
 
+static lmn_status run_sin(const lmn__node_run *node_run)
+{
+    return run_unary(node_run, lmn__kernel_sin);
+}
+
+static const lmn_tensor *vjp_sin(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
+                                 size_t input)
+{
+    return lmn_mul(graph, grad, lmn_cos(graph, node->inputs[input]));
+}
+
+static const lmn__op sin_op = {
+    .name = "sin", .vjp = vjp_sin, .run = run_sin, .may_overwrite = overwrites_first};
+
+const lmn_tensor *lmn_sin(lmn_graph *graph, const lmn_tensor *x)
+{
+    return build(graph, &sin_op, x, NULL);
+}
+
+static lmn_status run_cos(const lmn__node_run *node_run)
+{
+    return run_unary(node_run, lmn__kernel_cos);
+}
+
+static const lmn_tensor *vjp_cos(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
+                                 size_t input)
+{
+    const lmn_tensor *slope = lmn_scale(graph, lmn_sin(graph, node->inputs[input]), -1.0F);
+    return lmn_mul(graph, grad, slope);
+}
+
+static const lmn__op cos_op = {
+    .name = "cos", .vjp = vjp_cos, .run = run_cos, .may_overwrite = overwrites_first};
+
+const lmn_tensor *lmn_cos(lmn_graph *graph, const lmn_tensor *x)
+{
+    return build(graph, &cos_op, x, NULL);
+}
+
+/* Two relus, exact since one of them is 0. */
+const lmn_tensor *lmn_abs(lmn_graph *graph, const lmn_tensor *x)
+{
+    return lmn_add(graph, lmn_relu(graph, x), lmn_relu(graph, lmn_scale(graph, x, -1.0F)));
+}
+
 static lmn_status run_gate(const lmn__node_run *node_run)
 {
     lmn__kernel_gate(lmn_shape_count(&node_run->node->shape), node_run->inputs[0],
@@ -204,8 +274,20 @@ static const lmn_tensor *vjp_gate(lmn_graph *graph, const lmn_tensor *node, cons
     return input == 0 ? lmn_gate(graph, grad, node->inputs[1]) : NULL;
 }
 
-static const lmn__op gate_op = {
-    .name = "gate", .vjp = vjp_gate, .run = run_gate, .may_overwrite = overwrites_both};
+static bool gate_as_step(const lmn_tensor *node, size_t input, lmn__epilogue_step *step_out,
+                         size_t *operand_out)
+{
+    (void)node;
+    *step_out = (lmn__epilogue_step){.kind = LMN__STEP_GATE};
+    *operand_out = 1;
+    return input == 0;
+}
+
+static const lmn__op gate_op = {.name = "gate",
+                                .vjp = vjp_gate,
+                                .as_step = gate_as_step,
+                                .run = run_gate,
+                                .may_overwrite = overwrites_both};
 
 const lmn_tensor *lmn_gate(lmn_graph *graph, const lmn_tensor *x, const lmn_tensor *gate)
 {

@@ -1,0 +1,116 @@
+/*
+ * The Gaussian error linear unit and the error function.
+ *
+ * The first derivative of gelu is one pass; further ones go through its composition of erf and exp.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/kernels_internal.h"
+#include "ops_internal.h"
+
+static lmn_status run_unary(const lmn__node_run *node_run, lmn__unary_fn kernel)
+{
+    kernel(lmn_shape_count(&node_run->node->shape), node_run->inputs[0], node_run->output);
+    return LMN_OK;
+}
+
+static unsigned overwrites_first(const lmn_tensor *node)
+{
+    (void)node;
+    return 1U;
+}
+
+static const lmn_tensor *scalar(lmn_graph *graph, float value)
+{
+    return lmn_constant(graph, value, (lmn_shape){.n_dims = 0});
+}
+
+/* exp(-x^2) */
+static const lmn_tensor *bell(lmn_graph *graph, const lmn_tensor *x)
+{
+    return lmn_exp(graph, lmn_scale(graph, lmn_mul(graph, x, x), -1.0F));
+}
+
+static lmn_status run_erf(const lmn__node_run *node_run)
+{
+    return run_unary(node_run, lmn__kernel_erf);
+}
+
+/* 2 / sqrt(pi) exp(-x^2) */
+static const lmn_tensor *vjp_erf(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
+                                 size_t input)
+{
+    const lmn_tensor *slope = lmn_scale(graph, bell(graph, node->inputs[input]), 1.12837917F);
+    return lmn_mul(graph, grad, slope);
+}
+
+static const lmn__op erf_op = {
+    .name = "erf", .vjp = vjp_erf, .run = run_erf, .may_overwrite = overwrites_first};
+
+const lmn_tensor *lmn_erf(lmn_graph *graph, const lmn_tensor *x)
+{
+    const lmn_tensor *const inputs[] = {x};
+    if (!lmn__inputs_fit(graph, &erf_op, inputs, 1)) {
+        return NULL;
+    }
+    return lmn__tensor_new(graph, &erf_op, inputs, 1, x->shape, LMN_F32, NULL);
+}
+
+/* gelu_grad(x, dy): dy times the slope at x. */
+static lmn_status run_gelu_grad(const lmn__node_run *node_run)
+{
+    lmn__kernel_gelu_grad(lmn_shape_count(&node_run->node->shape), node_run->inputs[0],
+                          node_run->inputs[1], node_run->output);
+    return LMN_OK;
+}
+
+/* dy (Phi(x) + x phi(x)), Phi(x) = (1 + erf(x / sqrt 2)) / 2, phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
+ */
+static const lmn_tensor *compose_gelu_grad(lmn_graph *graph, const lmn_tensor *node)
+{
+    const lmn_tensor *x = node->inputs[0];
+    const lmn_tensor *u = lmn_scale(graph, x, 0.70710678F);
+    const lmn_tensor *distribution =
+        lmn_scale(graph, lmn_add(graph, lmn_erf(graph, u), scalar(graph, 1.0F)), 0.5F);
+    const lmn_tensor *density = lmn_scale(graph, bell(graph, u), 0.39894228F);
+    const lmn_tensor *slope = lmn_add(graph, distribution, lmn_mul(graph, x, density));
+    return lmn_mul(graph, node->inputs[1], slope);
+}
+
+static unsigned overwrites_both(const lmn_tensor *node)
+{
+    (void)node;
+    return 3U;
+}
+
+static const lmn__op gelu_grad_op = {.name = "gelu_grad",
+                                     .compose = compose_gelu_grad,
+                                     .run = run_gelu_grad,
+                                     .may_overwrite = overwrites_both};
+
+static lmn_status run_gelu(const lmn__node_run *node_run)
+{
+    return run_unary(node_run, lmn__kernel_gelu);
+}
+
+static const lmn_tensor *vjp_gelu(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
+                                  size_t input)
+{
+    const lmn_tensor *const inputs[] = {node->inputs[input], grad};
+    if (!lmn__inputs_fit(graph, &gelu_grad_op, inputs, 2)) {
+        return NULL;
+    }
+    return lmn__tensor_new(graph, &gelu_grad_op, inputs, 2, node->shape, LMN_F32, NULL);
+}
+
+static const lmn__op gelu_op = {
+    .name = "gelu", .vjp = vjp_gelu, .run = run_gelu, .may_overwrite = overwrites_first};
+
+const lmn_tensor *lmn_gelu(lmn_graph *graph, const lmn_tensor *x)
+{
+    const lmn_tensor *const inputs[] = {x};
+    if (!lmn__inputs_fit(graph, &gelu_op, inputs, 1)) {
+        return NULL;
+    }
+    return lmn__tensor_new(graph, &gelu_op, inputs, 1, x->shape, LMN_F32, NULL);
+}
