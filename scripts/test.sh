@@ -78,7 +78,7 @@ stage_asan() {
 stage_tidy() {
     tidy=$(tool_14 clang-tidy)
     cmake --preset release -DLAMINA_BUILD_TESTS=ON -DLAMINA_WARNINGS_AS_ERRORS=ON >/dev/null
-    find src apps tests/unit tests/mpi tests/support -name '*.c' | sort |
+    find src apps bench tests/unit tests/mpi tests/support -name '*.c' | sort |
         xargs -P "$jobs" -n 1 "$tidy" --quiet -p build/release >build/tidy.log 2>&1 || {
         grep -v 'warnings* generated\.$' build/tidy.log
         return 1
@@ -88,7 +88,7 @@ stage_tidy() {
 stage_cppcheck() {
     cppcheck -q -j "$jobs" --std=c11 --enable=warning,performance,portability --inline-suppr \
         --suppress=missingIncludeSystem --error-exitcode=1 -D_POSIX_C_SOURCE=200809L -I include \
-        src apps
+        src apps bench
 }
 
 mkdir -p build
