@@ -10,7 +10,7 @@
  */
 #include "conv_internal.h"
 #include "lamina/memory.h"
-#include "simd/winograd.h"
+#include "simd/panels.h"
 
 #include <string.h>
 
@@ -20,7 +20,7 @@ static const size_t WINOGRAD_AVX512_CHANNELS = 64;
 
 static bool prefers_winograd(const lmn__conv *conv)
 {
-    const bool has_avx512 = strcmp(lmn__winograd_kernels_get()->isa, "avx512") == 0;
+    const bool has_avx512 = strcmp(lmn__panel_kernels_get()->isa, "avx512") == 0;
     return !has_avx512 ||
            (conv->c >= WINOGRAD_AVX512_CHANNELS && conv->k >= WINOGRAD_AVX512_CHANNELS);
 }

@@ -88,7 +88,7 @@ static geometry make_geometry(const lmn__conv *conv, lmn__conv_direction directi
     }
     g.tile_lines = (g.out_h + 1) / 2;
     g.line_tiles = (g.out_w + 1) / 2;
-    g.block_lines = choose_lines(&g, lmn__winograd_kernels_get()->rows);
+    g.block_lines = choose_lines(&g, lmn__panel_kernels_get()->rows);
     g.block_rows = round_up(g.block_lines * g.line_tiles, LMN__ROW_UNIT);
     return g;
 }
@@ -239,7 +239,7 @@ static void transform_outputs(const geometry *g, const parts *p, block b, float 
 /* out = in filters, at all positions. */
 static void multiply(const geometry *g, const parts *p, block b)
 {
-    const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
+    const lmn__panel_kernels *kernels = lmn__panel_kernels_get();
     const size_t n = b.n_lines * g->line_tiles;
     const size_t in_panels = g->in_c / LMN__PANEL;
     const size_t out_panels = g->out_c / LMN__PANEL;
@@ -262,7 +262,7 @@ static void multiply(const geometry *g, const parts *p, block b)
 /* filters += in' out, at all positions. */
 static void multiply_transposed(const geometry *g, const parts *p, block b)
 {
-    const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
+    const lmn__panel_kernels *kernels = lmn__panel_kernels_get();
     const size_t n = b.n_lines * g->line_tiles;
     const size_t in_panels = g->in_c / LMN__PANEL;
     const size_t out_panels = g->out_c / LMN__PANEL;

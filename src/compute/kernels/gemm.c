@@ -28,19 +28,13 @@ static int blas_int(size_t extent)
     return (int)extent;
 }
 
-void lmn__gemm_scaled(size_t m, size_t n, size_t k, float factor, lmn__matrix a, lmn__matrix b,
-                      bool accumulate, float *c, size_t c_stride)
-{
-    cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
-                b.transposed ? CblasTrans : CblasNoTrans, blas_int(m), blas_int(n), blas_int(k),
-                factor, a.data, blas_int(a.row_stride), b.data, blas_int(b.row_stride),
-                accumulate ? 1.0F : 0.0F, c, blas_int(c_stride));
-}
-
 void lmn__gemm(size_t m, size_t n, size_t k, lmn__matrix a, lmn__matrix b, bool accumulate,
                float *c)
 {
-    lmn__gemm_scaled(m, n, k, 1.0F, a, b, accumulate, c, n);
+    cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
+                b.transposed ? CblasTrans : CblasNoTrans, blas_int(m), blas_int(n), blas_int(k),
+                1.0F, a.data, blas_int(a.row_stride), b.data, blas_int(b.row_stride),
+                accumulate ? 1.0F : 0.0F, c, blas_int(n));
 }
 
 void lmn_compute_set_threads(int threads)

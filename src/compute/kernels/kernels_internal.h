@@ -37,10 +37,6 @@ bool lmn__gemm_accepts(size_t extent);
 void lmn__gemm(size_t m, size_t n, size_t k, lmn__matrix a, lmn__matrix b, bool accumulate,
                float *c);
 
-/** c = factor op(a) op(b) + (accumulate ? c : 0), with rows of c `c_stride` elements apart. */
-void lmn__gemm_scaled(size_t m, size_t n, size_t k, float factor, lmn__matrix a, lmn__matrix b,
-                      bool accumulate, float *c, size_t c_stride);
-
 /* ---- attention.c: one head ---- */
 
 /** Queries, keys and values of one head: rows of d elements, `stride` elements apart. */
@@ -50,8 +46,8 @@ typedef struct lmn__head {
     const float *q, *k, *v;
 } lmn__head;
 
-/** Floats of workspace that either of the following needs for t places. */
-size_t lmn__attention_workspace(size_t t);
+/** Floats of workspace that either of the following needs for a head of t places. */
+size_t lmn__attention_workspace(size_t t, size_t d);
 
 /** out [t, d] = causal attention, rows out_stride apart. */
 void lmn__attention(const lmn__head *head, float *workspace, float *out, size_t out_stride);
@@ -59,12 +55,6 @@ void lmn__attention(const lmn__head *head, float *workspace, float *out, size_t 
 /** Gradients dq, dk, dv, laid out as q, k, v, for dout, whose rows are out_stride apart. */
 void lmn__attention_grad(const lmn__head *head, const float *dout, size_t out_stride,
                          float *workspace, float *dq, float *dk, float *dv);
-
-/** The first `valid` of [n] become their softmax, the others 0. */
-void lmn__softmax_row(size_t valid, size_t n, float *x);
-
-/** ds = p (dp - sum of p dp), over [n]; ds may be dp. */
-void lmn__softmax_row_grad(size_t n, const float *p, const float *dp, float *ds);
 
 /* ---- loop.c: strided walks with one or two operands ---- */
 

@@ -75,38 +75,6 @@ void lmn__kernel_softmax(size_t rows, size_t n, const float *x, float *out)
     }
 }
 
-void lmn__softmax_row(size_t valid, size_t n, float *x)
-{
-    exponentials(valid, x, largest_of(valid, x), x);
-    lmn__kernel_scale(valid, x, 1.0F / lmn__kernel_sum(valid, x), x);
-    memset(x + valid, 0, (n - valid) * sizeof *x);
-}
-
-LMN__CLONES static float dot(size_t n, const float *a, const float *b)
-{
-    float sums[LANES] = {0.0F};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-#pragma omp simd
-        for (size_t lane = 0; lane < LANES; lane++) {
-            sums[lane] += a[i + lane] * b[i + lane];
-        }
-    }
-    for (size_t lane = 0; i + lane < n; lane++) {
-        sums[lane] += a[i + lane] * b[i + lane];
-    }
-    return lmn__kernel_sum(LANES, sums);
-}
-
-LMN__CLONES void lmn__softmax_row_grad(size_t n, const float *p, const float *dp, float *ds)
-{
-    const float mean = dot(n, p, dp);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) {
-        ds[i] = p[i] * (dp[i] - mean);
-    }
-}
-
 static bool is_class(int32_t label, size_t n)
 {
     return label >= 0 && (size_t)label < n;

@@ -145,7 +145,8 @@ static lmn_status run_attention(const lmn__node_run *node_run)
 
 static size_t workspace_bytes(const lmn_tensor *node)
 {
-    return lmn__attention_workspace(node->inputs[0]->shape.dims[1]) * sizeof(float);
+    const extents e = extents_of(node);
+    return lmn__attention_workspace(e.t, e.d) * sizeof(float);
 }
 
 /* Products of the lower triangle: 2 forward, 5 backward. */

@@ -1,9 +1,8 @@
 /*
- * Transforms and products of Winograd's F(2x2, 3x3), for one instruction set.
+ * Transforms of Winograd's F(2x2, 3x3), for one instruction set.
  *
- * Compiled several times, with LMN__VARIANT naming the table that this copy defines. Written with
- * the compiler's vector type, whose width follows from the flags; everything works on whole panels
- * of 16 channels, a register, two or four. The matrices are those of A. Lavin and S. Gray, "Fast
+ * Written with the compiler's vector type; everything works on whole panels of 16 channels, a
+ * register, two or four. The matrices are those of A. Lavin and S. Gray, "Fast
  * algorithms for convolutional neural networks", arXiv:1509.09308, section 4.1:
  *
  *     B' = [1  0 -1  0]    G = [ 1    0    0 ]    A' = [1  1  1  0]
@@ -15,39 +14,7 @@
  */
 #include "winograd.h"
 
-/* Rows: accumulators of `multiply`, enough to hide the latency of a fused multiply-add. */
-#if defined(__AVX512F__)
-#define LANES           16
-#define ROWS            12
-#define ROWS_TRANSPOSED 8
-#elif defined(__AVX__)
-#define LANES           8
-#define ROWS            6
-#define ROWS_TRANSPOSED 4
-#else
-#define LANES           4
-#define ROWS            2
-#define ROWS_TRANSPOSED 2
-#endif
-#define VECTORS (LMN__PANEL / LANES) /* registers of one row of a panel */
-
-typedef float vector __attribute__((vector_size(LANES * sizeof(float))));
-typedef float loose_vector __attribute__((vector_size(LANES * sizeof(float)), aligned(4)));
-
-static inline vector load(const float *from)
-{
-    return *(const loose_vector *)from;
-}
-
-static inline void store(float *to, vector value)
-{
-    *(loose_vector *)to = value;
-}
-
-static inline vector broadcast(float value)
-{
-    return value - (vector){0.0F};
-}
+#include "vector.h"
 
 /* B' times the column d[0], d[step], d[2 step], d[3 step]. */
 static inline void transform_input_column(vector *d, size_t step)
@@ -250,100 +217,12 @@ static void filter_grad(const float *transformed, size_t c, size_t k, size_t fir
     }
 }
 
-/* A row of 16 numbers in registers, and its place in memory. */
-static inline void load_row(const float *from, vector *row)
-{
-    for (size_t j = 0; j < VECTORS; j++) {
-        row[j] = load(from + j * LANES);
-    }
-}
-
-static inline void store_row(float *to, const vector *row)
-{
-    for (size_t j = 0; j < VECTORS; j++) {
-        store(to + j * LANES, row[j]);
-    }
-}
-
-static inline void add_scaled_row(float factor, const vector *row, vector *sums)
-{
-    const vector factors = broadcast(factor);
-    for (size_t j = 0; j < VECTORS; j++) {
-        sums[j] += factors * row[j];
-    }
-}
-
-/* ROWS rows of the product, held in registers. */
-static inline void multiply_rows(size_t n_panels, const float *a, size_t a_panel, const float *b,
-                                 bool accumulate, float *product)
-{
-    vector sums[ROWS][VECTORS] = {{{0.0F}}};
-    for (size_t i = 0; i < ROWS && accumulate; i++) {
-        load_row(product + i * LMN__PANEL, sums[i]);
-    }
-    for (size_t panel = 0; panel < n_panels; panel++) {
-        for (size_t depth = 0; depth < LMN__PANEL; depth++) {
-            vector row[VECTORS];
-            load_row(b, row);
-            b += LMN__PANEL;
-#pragma GCC unroll 12
-            for (size_t i = 0; i < ROWS; i++) {
-                add_scaled_row(a[i * LMN__PANEL + depth], row, sums[i]);
-            }
-        }
-        a += a_panel;
-    }
-    for (size_t i = 0; i < ROWS; i++) {
-        store_row(product + i * LMN__PANEL, sums[i]);
-    }
-}
-
-static void multiply(size_t n_rows, size_t n_panels, const float *a, size_t a_panel, const float *b,
-                     bool accumulate, float *product)
-{
-    for (size_t row = 0; row < n_rows; row += ROWS) {
-        multiply_rows(n_panels, a + row * LMN__PANEL, a_panel, b, accumulate,
-                      product + row * LMN__PANEL);
-    }
-}
-
-static void multiply_transposed(size_t n_rows, const float *a, const float *b, float *product)
-{
-    for (size_t first = 0; first < LMN__PANEL; first += ROWS_TRANSPOSED) {
-        vector sums[ROWS_TRANSPOSED][VECTORS];
-        float *to = product + first * LMN__PANEL;
-        for (size_t i = 0; i < ROWS_TRANSPOSED; i++) {
-            load_row(to + i * LMN__PANEL, sums[i]);
-        }
-        for (size_t place = 0; place < n_rows; place++) {
-            vector row[VECTORS];
-            load_row(b + place * LMN__PANEL, row);
-#pragma GCC unroll 8
-            for (size_t i = 0; i < ROWS_TRANSPOSED; i++) {
-                add_scaled_row(a[place * LMN__PANEL + first + i], row, sums[i]);
-            }
-        }
-        for (size_t i = 0; i < ROWS_TRANSPOSED; i++) {
-            store_row(to + i * LMN__PANEL, sums[i]);
-        }
-    }
-}
-
-#define TEXT_OF(name)       #name
-#define VARIANT_TEXT(name)  TEXT_OF(name)
-#define JOIN(a, b)          a##b
-#define TABLE_NAME(variant) JOIN(lmn__winograd_kernels_, variant)
-
-extern const lmn__winograd_kernels TABLE_NAME(LMN__VARIANT);
-const lmn__winograd_kernels TABLE_NAME(LMN__VARIANT) = {
-    .isa = VARIANT_TEXT(LMN__VARIANT),
-    .rows = ROWS,
+extern const lmn__winograd_kernels VARIANT_NAME(lmn__winograd_kernels_);
+const lmn__winograd_kernels VARIANT_NAME(lmn__winograd_kernels_) = {
     .input = transform_input,
     .output = transform_output,
     .output_grad = transform_output_grad,
     .filter = filter,
     .filter_rotated = filter_rotated,
     .filter_grad = filter_grad,
-    .multiply = multiply,
-    .multiply_transposed = multiply_transposed,
 };
