@@ -27,6 +27,14 @@ static inline void load_row(const float *from, vector *row)
     }
 }
 
+/* What is there already, or zero. */
+static inline void start_row(bool accumulate, const float *from, vector *row)
+{
+    for (size_t j = 0; j < VECTORS; j++) {
+        row[j] = accumulate ? load(from + j * LANES) : broadcast(0.0F);
+    }
+}
+
 static inline void store_row(float *to, const vector *row)
 {
     for (size_t j = 0; j < VECTORS; j++) {
@@ -46,9 +54,11 @@ static inline void add_scaled_row(float factor, const vector *row, vector *sums)
 static inline void multiply_rows(size_t n_panels, const float *a, size_t a_panel, const float *b,
                                  bool accumulate, float *product)
 {
-    vector sums[ROWS][VECTORS] = {{{0.0F}}};
-    for (size_t i = 0; i < ROWS && accumulate; i++) {
-        load_row(product + i * LMN__PANEL, sums[i]);
+    vector sums[ROWS][VECTORS];
+    /* Loops over rows are unrolled, so that rows stay in registers. */
+#pragma GCC unroll 12
+    for (size_t i = 0; i < ROWS; i++) {
+        start_row(accumulate, product + i * LMN__PANEL, sums[i]);
     }
     for (size_t panel = 0; panel < n_panels; panel++) {
         for (size_t depth = 0; depth < LMN__PANEL; depth++) {
@@ -62,6 +72,7 @@ static inline void multiply_rows(size_t n_panels, const float *a, size_t a_panel
         }
         a += a_panel;
     }
+#pragma GCC unroll 12
     for (size_t i = 0; i < ROWS; i++) {
         store_row(product + i * LMN__PANEL, sums[i]);
     }
@@ -81,6 +92,7 @@ static void multiply_transposed(size_t n_rows, const float *a, const float *b, f
     for (size_t first = 0; first < LMN__PANEL; first += ROWS_TRANSPOSED) {
         vector sums[ROWS_TRANSPOSED][VECTORS];
         float *to = product + first * LMN__PANEL;
+#pragma GCC unroll 8
         for (size_t i = 0; i < ROWS_TRANSPOSED; i++) {
             load_row(to + i * LMN__PANEL, sums[i]);
         }
@@ -92,6 +104,7 @@ static void multiply_transposed(size_t n_rows, const float *a, const float *b, f
                 add_scaled_row(a[place * LMN__PANEL + first + i], row, sums[i]);
             }
         }
+#pragma GCC unroll 8
         for (size_t i = 0; i < ROWS_TRANSPOSED; i++) {
             store_row(to + i * LMN__PANEL, sums[i]);
         }
