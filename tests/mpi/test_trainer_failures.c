@@ -231,9 +231,8 @@ static void copy_file(const char *from, const char *to)
 }
 
 /* The last rank reads a copy of its own, which loses its end under way. */
-static void trainer_run_dataset_cut_short_on_one_rank_fails_on_all(void **state)
+static void assert_cut_short_fails_on_all(const training *t, const lmn_task *task)
 {
-    const training *t = *state;
     char path[TEST_PATH_BYTES];
     char name[32];
     (void)snprintf(name, sizeof name, "copy-%d.h5", t->rank);
@@ -248,9 +247,25 @@ static void trainer_run_dataset_cut_short_on_one_rank_fails_on_all(void **state)
         file_truncate(path, 2048);
     }
     const lmn_trainer_options options = training_options(20);
-    assert_fails_with(t, dataset, &t->task, &options, LMN_ERR_FORMAT, "");
+    assert_fails_with(t, dataset, task, &options, LMN_ERR_FORMAT, "");
     lmn_dataset_close(dataset);
     lmn_world_destroy(self);
+}
+
+static void trainer_run_dataset_cut_short_on_one_rank_fails_on_all(void **state)
+{
+    const training *t = *state;
+    assert_cut_short_fails_on_all(t, &t->task);
+}
+
+/* The other ranks wait for the sums of the one without a batch in the middle of their step. */
+static void trainer_run_dataset_cut_short_while_ranks_synchronise_fails_on_all(void **state)
+{
+    const training *t = *state;
+    const lmn_vision_task vision = {.model = "resnet20:width=4,blocks=1,sync=1",
+                                    .data = *lmn_dataset_get_info(t->dataset)};
+    const lmn_task task = lmn_vision_task_get(&vision);
+    assert_cut_short_fails_on_all(t, &task);
 }
 
 static void trainer_run_results_in_missing_directory_fails_on_all(void **state)
@@ -384,6 +399,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(trainer_run_bad_sample_on_one_rank_skips_the_step_on_all),
         cmocka_unit_test(trainer_run_50_skipped_steps_in_a_row_end_the_run),
         cmocka_unit_test(trainer_run_dataset_cut_short_on_one_rank_fails_on_all),
+        cmocka_unit_test(trainer_run_dataset_cut_short_while_ranks_synchronise_fails_on_all),
         cmocka_unit_test(trainer_run_results_in_missing_directory_fails_on_all),
         cmocka_unit_test(trainer_run_checkpoints_where_a_file_is_fails_on_all),
         cmocka_unit_test(trainer_run_directory_with_checkpoints_needs_resume),
