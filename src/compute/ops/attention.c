@@ -41,16 +41,7 @@ static lmn_status run_batch_matmul(const lmn__node_run *node_run)
 static const lmn_tensor *vjp_batch_matmul(lmn_graph *graph, const lmn_tensor *node,
                                           const lmn_tensor *grad, size_t input)
 {
-    const bool transpose_a = node->attributes.transpose_a;
-    const bool transpose_b = node->attributes.transpose_b;
-    const lmn_tensor *a = node->inputs[0];
-    const lmn_tensor *b = node->inputs[1];
-    if (input == 0) {
-        return transpose_a ? lmn_batch_matmul(graph, b, grad, transpose_b, true)
-                           : lmn_batch_matmul(graph, grad, b, false, !transpose_b);
-    }
-    return transpose_b ? lmn_batch_matmul(graph, grad, a, true, transpose_a)
-                       : lmn_batch_matmul(graph, a, grad, !transpose_a, false);
+    return lmn__vjp_product(graph, node, grad, input, lmn_batch_matmul);
 }
 
 static double batch_matmul_flops(const lmn_tensor *node)

@@ -8,18 +8,6 @@
 #include "kernels/kernels_internal.h"
 #include "ops_internal.h"
 
-static lmn_status run_unary(const lmn__node_run *node_run, lmn__unary_fn kernel)
-{
-    kernel(lmn_shape_count(&node_run->node->shape), node_run->inputs[0], node_run->output);
-    return LMN_OK;
-}
-
-static unsigned overwrites_first(const lmn_tensor *node)
-{
-    (void)node;
-    return 1U;
-}
-
 static const lmn_tensor *scalar(lmn_graph *graph, float value)
 {
     return lmn_constant(graph, value, (lmn_shape){.n_dims = 0});
@@ -33,7 +21,7 @@ static const lmn_tensor *bell(lmn_graph *graph, const lmn_tensor *x)
 
 static lmn_status run_erf(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_erf);
+    return lmn__run_unary(node_run, lmn__kernel_erf);
 }
 
 /* 2 / sqrt(pi) exp(-x^2) */
@@ -45,7 +33,7 @@ static const lmn_tensor *vjp_erf(lmn_graph *graph, const lmn_tensor *node, const
 }
 
 static const lmn__op erf_op = {
-    .name = "erf", .vjp = vjp_erf, .run = run_erf, .may_overwrite = overwrites_first};
+    .name = "erf", .vjp = vjp_erf, .run = run_erf, .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_erf(lmn_graph *graph, const lmn_tensor *x)
 {
@@ -90,7 +78,7 @@ static const lmn__op gelu_grad_op = {.name = "gelu_grad",
 
 static lmn_status run_gelu(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_gelu);
+    return lmn__run_unary(node_run, lmn__kernel_gelu);
 }
 
 static const lmn_tensor *vjp_gelu(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
@@ -104,7 +92,7 @@ static const lmn_tensor *vjp_gelu(lmn_graph *graph, const lmn_tensor *node, cons
 }
 
 static const lmn__op gelu_op = {
-    .name = "gelu", .vjp = vjp_gelu, .run = run_gelu, .may_overwrite = overwrites_first};
+    .name = "gelu", .vjp = vjp_gelu, .run = run_gelu, .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_gelu(lmn_graph *graph, const lmn_tensor *x)
 {

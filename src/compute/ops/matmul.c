@@ -36,20 +36,25 @@ static lmn_status run_matmul(const lmn__node_run *node_run)
     return LMN_OK;
 }
 
-/* y = op(a) op(b), so that d op(a) = g op(b)^T and d op(b) = op(a)^T g. */
-static const lmn_tensor *vjp_matmul(lmn_graph *graph, const lmn_tensor *node,
-                                    const lmn_tensor *grad, size_t input)
+const lmn_tensor *lmn__vjp_product(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
+                                   size_t input, lmn__product_fn product)
 {
     const bool transpose_a = node->attributes.transpose_a;
     const bool transpose_b = node->attributes.transpose_b;
     const lmn_tensor *a = node->inputs[0];
     const lmn_tensor *b = node->inputs[1];
     if (input == 0) {
-        return transpose_a ? lmn_matmul(graph, b, grad, transpose_b, true)
-                           : lmn_matmul(graph, grad, b, false, !transpose_b);
+        return transpose_a ? product(graph, b, grad, transpose_b, true)
+                           : product(graph, grad, b, false, !transpose_b);
     }
-    return transpose_b ? lmn_matmul(graph, grad, a, true, transpose_a)
-                       : lmn_matmul(graph, a, grad, !transpose_a, false);
+    return transpose_b ? product(graph, grad, a, true, transpose_a)
+                       : product(graph, a, grad, !transpose_a, false);
+}
+
+static const lmn_tensor *vjp_matmul(lmn_graph *graph, const lmn_tensor *node,
+                                    const lmn_tensor *grad, size_t input)
+{
+    return lmn__vjp_product(graph, node, grad, input, lmn_matmul);
 }
 
 static double matmul_flops(const lmn_tensor *node)

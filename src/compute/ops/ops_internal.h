@@ -9,6 +9,22 @@
 #define LAMINA_OPS_INTERNAL_H
 
 #include "compute_internal.h"
+#include "kernels/kernels_internal.h"
+
+/** Run a kernel over the only operand. */
+lmn_status lmn__run_unary(const lmn__node_run *node_run, lmn__unary_fn kernel);
+
+/** may_overwrite of elementwise ops: operand 0. */
+unsigned lmn__overwrites_first(const lmn_tensor *node);
+
+/** lmn_matmul or lmn_batch_matmul. */
+typedef const lmn_tensor *(*lmn__product_fn)(lmn_graph *graph, const lmn_tensor *a,
+                                             const lmn_tensor *b, bool transpose_a,
+                                             bool transpose_b);
+
+/** The VJP of a product y = op(a) op(b): d op(a) = g op(b)', d op(b) = op(a)' g. */
+const lmn_tensor *lmn__vjp_product(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
+                                   size_t input, lmn__product_fn product);
 
 /** Sum `grad` over the axes along which `shape` was repeated to grad's shape: undoes broadcasting.
  */

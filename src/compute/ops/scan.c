@@ -50,14 +50,10 @@ static const lmn_tensor *vjp_scan(lmn_graph *graph, const lmn_tensor *node, cons
     return lmn_cumulative_sum(graph, grad, node->attributes.axis, !node->attributes.reverse);
 }
 
-static unsigned overwrites_first(const lmn_tensor *node)
-{
-    (void)node;
-    return 1U;
-}
-
-static const lmn__op scan_op = {
-    .name = "cumulative_sum", .vjp = vjp_scan, .run = run_scan, .may_overwrite = overwrites_first};
+static const lmn__op scan_op = {.name = "cumulative_sum",
+                                .vjp = vjp_scan,
+                                .run = run_scan,
+                                .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_cumulative_sum(lmn_graph *graph, const lmn_tensor *x, size_t axis,
                                      bool reverse)

@@ -38,14 +38,10 @@ static const lmn_tensor *vjp_softmax(lmn_graph *graph, const lmn_tensor *node,
     return lmn_mul(graph, node, lmn_sub(graph, grad, mean));
 }
 
-static unsigned overwrites_first(const lmn_tensor *node)
-{
-    (void)node;
-    return 1U;
-}
-
-static const lmn__op softmax_op = {
-    .name = "softmax", .vjp = vjp_softmax, .run = run_softmax, .may_overwrite = overwrites_first};
+static const lmn__op softmax_op = {.name = "softmax",
+                                   .vjp = vjp_softmax,
+                                   .run = run_softmax,
+                                   .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_softmax(lmn_graph *graph, const lmn_tensor *x)
 {

@@ -9,13 +9,13 @@
 #include "kernels/kernels_internal.h"
 #include "ops_internal.h"
 
-static lmn_status run_unary(const lmn__node_run *node_run, lmn__unary_fn kernel)
+lmn_status lmn__run_unary(const lmn__node_run *node_run, lmn__unary_fn kernel)
 {
     kernel(lmn_shape_count(&node_run->node->shape), node_run->inputs[0], node_run->output);
     return LMN_OK;
 }
 
-static unsigned overwrites_first(const lmn_tensor *node)
+unsigned lmn__overwrites_first(const lmn_tensor *node)
 {
     (void)node;
     return 1U;
@@ -64,7 +64,7 @@ static const lmn__op scale_op = {.name = "scale",
                                  .vjp = vjp_scale,
                                  .as_step = scale_as_step,
                                  .run = run_scale,
-                                 .may_overwrite = overwrites_first};
+                                 .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_scale(lmn_graph *graph, const lmn_tensor *x, float factor)
 {
@@ -74,7 +74,7 @@ const lmn_tensor *lmn_scale(lmn_graph *graph, const lmn_tensor *x, float factor)
 
 static lmn_status run_relu(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_relu);
+    return lmn__run_unary(node_run, lmn__kernel_relu);
 }
 
 /* The result is positive exactly where the operand is. */
@@ -99,7 +99,7 @@ static const lmn__op relu_op = {.name = "relu",
                                 .vjp = vjp_relu,
                                 .as_step = relu_as_step,
                                 .run = run_relu,
-                                .may_overwrite = overwrites_first};
+                                .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_relu(lmn_graph *graph, const lmn_tensor *x)
 {
@@ -108,7 +108,7 @@ const lmn_tensor *lmn_relu(lmn_graph *graph, const lmn_tensor *x)
 
 static lmn_status run_tanh(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_tanh);
+    return lmn__run_unary(node_run, lmn__kernel_tanh);
 }
 
 /* y' = 1 - y^2 */
@@ -121,7 +121,7 @@ static const lmn_tensor *vjp_tanh(lmn_graph *graph, const lmn_tensor *node, cons
 }
 
 static const lmn__op tanh_op = {
-    .name = "tanh", .vjp = vjp_tanh, .run = run_tanh, .may_overwrite = overwrites_first};
+    .name = "tanh", .vjp = vjp_tanh, .run = run_tanh, .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_tanh(lmn_graph *graph, const lmn_tensor *x)
 {
@@ -130,7 +130,7 @@ const lmn_tensor *lmn_tanh(lmn_graph *graph, const lmn_tensor *x)
 
 static lmn_status run_sigmoid(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_sigmoid);
+    return lmn__run_unary(node_run, lmn__kernel_sigmoid);
 }
 
 /* y' = y (1 - y) */
@@ -142,8 +142,10 @@ static const lmn_tensor *vjp_sigmoid(lmn_graph *graph, const lmn_tensor *node,
     return lmn_mul(graph, grad, slope);
 }
 
-static const lmn__op sigmoid_op = {
-    .name = "sigmoid", .vjp = vjp_sigmoid, .run = run_sigmoid, .may_overwrite = overwrites_first};
+static const lmn__op sigmoid_op = {.name = "sigmoid",
+                                   .vjp = vjp_sigmoid,
+                                   .run = run_sigmoid,
+                                   .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_sigmoid(lmn_graph *graph, const lmn_tensor *x)
 {
@@ -152,7 +154,7 @@ const lmn_tensor *lmn_sigmoid(lmn_graph *graph, const lmn_tensor *x)
 
 static lmn_status run_exp(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_exp);
+    return lmn__run_unary(node_run, lmn__kernel_exp);
 }
 
 static const lmn_tensor *vjp_exp(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
@@ -163,7 +165,7 @@ static const lmn_tensor *vjp_exp(lmn_graph *graph, const lmn_tensor *node, const
 }
 
 static const lmn__op exp_op = {
-    .name = "exp", .vjp = vjp_exp, .run = run_exp, .may_overwrite = overwrites_first};
+    .name = "exp", .vjp = vjp_exp, .run = run_exp, .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_exp(lmn_graph *graph, const lmn_tensor *x)
 {
@@ -172,7 +174,7 @@ const lmn_tensor *lmn_exp(lmn_graph *graph, const lmn_tensor *x)
 
 static lmn_status run_log(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_log);
+    return lmn__run_unary(node_run, lmn__kernel_log);
 }
 
 static const lmn_tensor *vjp_log(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
@@ -182,7 +184,7 @@ static const lmn_tensor *vjp_log(lmn_graph *graph, const lmn_tensor *node, const
 }
 
 static const lmn__op log_op = {
-    .name = "log", .vjp = vjp_log, .run = run_log, .may_overwrite = overwrites_first};
+    .name = "log", .vjp = vjp_log, .run = run_log, .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_log(lmn_graph *graph, const lmn_tensor *x)
 {
@@ -191,7 +193,7 @@ const lmn_tensor *lmn_log(lmn_graph *graph, const lmn_tensor *x)
 
 static lmn_status run_sqrt(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_sqrt);
+    return lmn__run_unary(node_run, lmn__kernel_sqrt);
 }
 
 /* y' = 1 / (2 y) */
@@ -203,7 +205,7 @@ static const lmn_tensor *vjp_sqrt(lmn_graph *graph, const lmn_tensor *node, cons
 }
 
 static const lmn__op sqrt_op = {
-    .name = "sqrt", .vjp = vjp_sqrt, .run = run_sqrt, .may_overwrite = overwrites_first};
+    .name = "sqrt", .vjp = vjp_sqrt, .run = run_sqrt, .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_sqrt(lmn_graph *graph, const lmn_tensor *x)
 {
@@ -212,7 +214,7 @@ const lmn_tensor *lmn_sqrt(lmn_graph *graph, const lmn_tensor *x)
 
 static lmn_status run_sin(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_sin);
+    return lmn__run_unary(node_run, lmn__kernel_sin);
 }
 
 static const lmn_tensor *vjp_sin(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
@@ -222,7 +224,7 @@ static const lmn_tensor *vjp_sin(lmn_graph *graph, const lmn_tensor *node, const
 }
 
 static const lmn__op sin_op = {
-    .name = "sin", .vjp = vjp_sin, .run = run_sin, .may_overwrite = overwrites_first};
+    .name = "sin", .vjp = vjp_sin, .run = run_sin, .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_sin(lmn_graph *graph, const lmn_tensor *x)
 {
@@ -231,7 +233,7 @@ const lmn_tensor *lmn_sin(lmn_graph *graph, const lmn_tensor *x)
 
 static lmn_status run_cos(const lmn__node_run *node_run)
 {
-    return run_unary(node_run, lmn__kernel_cos);
+    return lmn__run_unary(node_run, lmn__kernel_cos);
 }
 
 static const lmn_tensor *vjp_cos(lmn_graph *graph, const lmn_tensor *node, const lmn_tensor *grad,
@@ -242,7 +244,7 @@ static const lmn_tensor *vjp_cos(lmn_graph *graph, const lmn_tensor *node, const
 }
 
 static const lmn__op cos_op = {
-    .name = "cos", .vjp = vjp_cos, .run = run_cos, .may_overwrite = overwrites_first};
+    .name = "cos", .vjp = vjp_cos, .run = run_cos, .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_cos(lmn_graph *graph, const lmn_tensor *x)
 {
