@@ -18,6 +18,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/laminaConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/laminaConfig.cmake
               ${PROJECT_BINARY_DIR}/laminaConfigVersion.cmake cmake/FindParallelHDF5.cmake
+              cmake/FindOneDNN.cmake
         DESTINATION ${lamina_package_dir})
 
 # pkg-config, relative to the file itself so that the tree may be moved. Whoever links a static
