@@ -176,6 +176,21 @@ static void check_epilogue(const lmn__conv_plan *plan, const arrays *a, roles r,
     lmn_free(want);
 }
 
+/*
+ * What an error is compared with, in place of the sizes of an element's own products: a result of
+ * Winograd's has rounding errors of its whole tile, so there it is the largest of all.
+ */
+static void widen_sizes(const lmn__conv_backend *backend, double *sizes, size_t count)
+{
+    double largest = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        largest = sizes[i] > largest ? sizes[i] : largest;
+    }
+    for (size_t i = 0; i < count && backend == &lmn__conv_winograd; i++) {
+        sizes[i] = largest;
+    }
+}
+
 static void check(const lmn__conv *conv, lmn__conv_direction direction,
                   const lmn__conv_backend *backend, const arrays *a)
 {
@@ -192,9 +207,10 @@ static void check(const lmn__conv *conv, lmn__conv_direction direction,
     assert_non_null(sums);
     assert_non_null(sizes);
     expect(conv, a, r, sums, sizes);
+    widen_sizes(backend, sizes, count);
     float *have = run(plan, a, r, NULL);
     for (size_t i = 0; i < count; i++) {
-        if (!(fabs((double)have[i] - sums[i]) <= 2e-6 * (1.0 + sizes[i]))) {
+        if (!(fabs((double)have[i] - sums[i]) <= 1e-6 * (1.0 + sizes[i]))) {
             fail_msg("%s, direction %d, image %zux%zux%zu, %zu channels, kernel %zu: element %zu "
                      "is %g instead of %g",
                      backend->name, (int)direction, conv->h, conv->w, conv->c, conv->k, conv->kh, i,

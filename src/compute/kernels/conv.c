@@ -1,30 +1,14 @@
 /*
  * Choice among the backends of convolution.
  *
- * Measured on one core, f32, NHWC (docs/performance.md): where the processor has no AVX-512,
- * Winograd's kernels are up to twice as fast as oneDNN's direct ones from 16 channels on. With
- * AVX-512 direct convolution is bound by memory sooner, so Winograd is left to many channels.
+ * Measured on one core, f32, NHWC (docs/performance.md): Winograd's kernels are about twice as fast
+ * as oneDNN's direct ones wherever they apply, with AVX-512 and without, from 16 channels on.
  * im2col computes everything that nothing else does.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "conv_internal.h"
 #include "lamina/memory.h"
-#include "simd/panels.h"
-
-#include <string.h>
-
-#ifdef LMN__HAVE_ONEDNN
-/* Channels from which on Winograd beats oneDNN where both have AVX-512. */
-static const size_t WINOGRAD_AVX512_CHANNELS = 64;
-
-static bool prefers_winograd(const lmn__conv *conv)
-{
-    const bool has_avx512 = strcmp(lmn__panel_kernels_get()->isa, "avx512") == 0;
-    return !has_avx512 ||
-           (conv->c >= WINOGRAD_AVX512_CHANNELS && conv->k >= WINOGRAD_AVX512_CHANNELS);
-}
-#endif
 
 /* Backends in the order in which they are tried. */
 #define N_BACKENDS_MAX 3
@@ -32,11 +16,7 @@ static size_t list_backends(const lmn__conv *conv, lmn__conv_direction direction
                             const lmn__conv_backend *list[N_BACKENDS_MAX])
 {
     size_t n = 0;
-    bool wants_winograd = lmn__conv_winograd.supports(conv, direction);
-#ifdef LMN__HAVE_ONEDNN
-    wants_winograd = wants_winograd && prefers_winograd(conv);
-#endif
-    if (wants_winograd) {
+    if (lmn__conv_winograd.supports(conv, direction)) {
         list[n++] = &lmn__conv_winograd;
     }
 #ifdef LMN__HAVE_ONEDNN

@@ -1,13 +1,14 @@
 /*
- * Convolution with 3 x 3 kernels and stride 1 by Winograd's F(2x2, 3x3).
+ * Convolution with 3 x 3 kernels and stride 1 by Winograd's F(4x4, 3x3).
  *
- * Each tile of 2 x 2 results is computed from 4 x 4 inputs with 16 instead of 36 multiplications:
+ * Each tile of 4 x 4 results is computed from 6 x 6 inputs with 36 instead of 144 multiplications:
  * both are transformed, multiplied position by position, and transformed back (A. Lavin and S.
- * Gray, arXiv:1509.09308). Over channels the multiplications are 16 matrix products. The input
+ * Gray, arXiv:1509.09308). Over channels the multiplications are 36 matrix products. The input
  * gradient is the same with rotated filters; the weight gradient is the transpose of it all.
- * Rounding errors stay those of direct convolution to a factor of about two.
+ * Rounding errors are about 2.5 times those of direct convolution (simd/winograd.c).
  *
- * Filters are transformed once for each call. Tiles are taken in blocks of whole tile lines, so
+ * Filters are transformed panel by panel, where there are many of them anew for every block, so
+ * that they never leave the caches. Tiles are taken in blocks of whole tile lines, so
  * that transformed tiles stay in the caches between the steps and a block's results are complete
  * lines, to which the epilogue is applied while they are hot. The blocks, and so the bits, depend
  * on shapes and on the instruction set, not on threads.
@@ -25,6 +26,10 @@ static const size_t BLOCK_BYTES = (size_t)256 * 1024;
 static const size_t TILES_MIN = 80;
 static const size_t TILES_MAX = 160;
 
+/* Transformed filters, in floats, that are cheaper to keep from block to block than to compute
+   anew: what a third-level cache holds beside the rest. */
+static const size_t KEPT_FILTERS = (size_t)1024 * 1024;
+
 /* A convolution as tiles see it: input and output may be those of a gradient. */
 typedef struct geometry {
     size_t batch;
@@ -35,6 +40,9 @@ typedef struct geometry {
     size_t line_tiles;  /* tiles of a line */
     size_t block_lines; /* tile lines of a block, across images */
     size_t block_rows;  /* room for the tiles of a block, a multiple of LMN__ROW_UNIT */
+    int threads;        /* that share the work of a block */
+    bool keeps_filters; /* one piece of the workspace for each output panel, else for each thread */
+    size_t n_filters;   /* such pieces */
 } geometry;
 
 static size_t round_up(size_t value, size_t unit)
@@ -63,6 +71,12 @@ static size_t choose_lines(const geometry *g, size_t rows)
     return best < total ? best : total;
 }
 
+/* Floats of the transformed filters of one output panel. */
+static size_t panel_filters(const geometry *g)
+{
+    return LMN__POSITIONS * g->in_c * LMN__PANEL;
+}
+
 static geometry make_geometry(const lmn__conv *conv, lmn__conv_direction direction)
 {
     const lmn_window *w = &conv->window;
@@ -86,23 +100,28 @@ static geometry make_geometry(const lmn__conv *conv, lmn__conv_direction directi
                        .pad_top = 2 - w->pad_top,
                        .pad_left = 2 - w->pad_left};
     }
-    g.tile_lines = (g.out_h + 1) / 2;
-    g.line_tiles = (g.out_w + 1) / 2;
+    g.tile_lines = (g.out_h + LMN__TILE - 1) / LMN__TILE;
+    g.line_tiles = (g.out_w + LMN__TILE - 1) / LMN__TILE;
     g.block_lines = choose_lines(&g, lmn__panel_kernels_get()->rows);
     g.block_rows = round_up(g.block_lines * g.line_tiles, LMN__ROW_UNIT);
+    const size_t out_panels = g.out_c / LMN__PANEL;
+    const size_t threads = lmn__thread_count();
+    g.threads = (int)threads;
+    const bool has_blocks = g.block_lines < g.batch * g.tile_lines;
+    g.keeps_filters = has_blocks && (direction == LMN__CONV_WEIGHT_GRAD ||
+                                     panel_filters(&g) * out_panels <= KEPT_FILTERS);
+    g.n_filters = g.keeps_filters || threads > out_panels ? out_panels : threads;
     return g;
 }
 
 /*
- * The parts of the workspace. Positions are one line longer than their rows, so that the 16
+ * The parts of the workspace. Positions are one line longer than their rows, so that the 36
  * positions of a tile do not fall into the same cache set.
  */
 typedef struct parts {
-    float *filters; /* [16][.., ..] transformed */
+    float *filters; /* [n_filters][36][in_c, 16] transformed */
     float *in;      /* transformed input tiles of a block */
     float *out;     /* products, or transformed output gradients */
-    float *zeros;   /* a pixel outside the input */
-    float *surplus; /* where pixels outside the output go */
     lmn__tile_strides in_strides, out_strides;
 } parts;
 
@@ -113,11 +132,6 @@ static lmn__tile_strides make_strides(const geometry *g, size_t channels)
                                .panel = panel};
 }
 
-static size_t channels_max(const geometry *g)
-{
-    return g->in_c > g->out_c ? g->in_c : g->out_c;
-}
-
 static size_t bytes_of(size_t count)
 {
     return lmn_align_up(count * sizeof(float));
@@ -125,10 +139,9 @@ static size_t bytes_of(size_t count)
 
 static size_t count_bytes(const geometry *g)
 {
-    return bytes_of(LMN__POSITIONS * g->in_c * g->out_c) +
+    return bytes_of(g->n_filters * panel_filters(g)) +
            bytes_of(LMN__POSITIONS * make_strides(g, g->in_c).position) +
-           bytes_of(LMN__POSITIONS * make_strides(g, g->out_c).position) +
-           2 * bytes_of(channels_max(g));
+           bytes_of(LMN__POSITIONS * make_strides(g, g->out_c).position);
 }
 
 /* The part that begins at *next, which moves on behind it. */
@@ -143,12 +156,9 @@ static parts lay_out(const geometry *g, void *workspace)
 {
     char *next = workspace;
     parts p = {.in_strides = make_strides(g, g->in_c), .out_strides = make_strides(g, g->out_c)};
-    p.filters = take(&next, LMN__POSITIONS * g->in_c * g->out_c);
+    p.filters = take(&next, g->n_filters * panel_filters(g));
     p.in = take(&next, LMN__POSITIONS * p.in_strides.position);
     p.out = take(&next, LMN__POSITIONS * p.out_strides.position);
-    p.zeros = take(&next, channels_max(g));
-    p.surplus = take(&next, channels_max(g));
-    memset(p.zeros, 0, channels_max(g) * sizeof *p.zeros);
     return p;
 }
 
@@ -158,126 +168,100 @@ typedef struct block {
     size_t n_lines;
 } block;
 
-/* The 16 pixels under a tile; `outside` stands for those beyond the border. */
-static void find_input(const geometry *g, const float *x, size_t line, size_t column,
-                       const float *outside, const float **pixels)
+/* Where tile number `tile` of a block lies: its 6 x 6 inputs and its 4 x 4 outputs. */
+typedef struct tile_places {
+    lmn__tile_place in, out;
+    size_t image;
+} tile_places;
+
+static tile_places find_tile(const geometry *g, block b, size_t tile)
 {
-    const float *image = x + line / g->tile_lines * g->in_h * g->in_w * g->in_c;
-    const size_t top = line % g->tile_lines * 2;
-    for (size_t i = 0; i < 4; i++) {
-        /* Shifted by the padding; what lies before the border wraps around and is too large. */
-        const size_t y = top + i - g->pad_top;
-        for (size_t j = 0; j < 4; j++) {
-            const size_t column_in = 2 * column + j - g->pad_left;
-            const bool is_inside = y < g->in_h && column_in < g->in_w;
-            pixels[4 * i + j] = is_inside ? image + (y * g->in_w + column_in) * g->in_c : outside;
-        }
-    }
+    const size_t line = b.first_line + tile / g->line_tiles;
+    const ptrdiff_t y = (ptrdiff_t)(line % g->tile_lines * LMN__TILE);
+    const ptrdiff_t x = (ptrdiff_t)(tile % g->line_tiles * LMN__TILE);
+    return (tile_places){.in = {.line = y - (ptrdiff_t)g->pad_top,
+                                .column = x - (ptrdiff_t)g->pad_left,
+                                .height = g->in_h,
+                                .width = g->in_w,
+                                .channels = g->in_c},
+                         .out = {.line = y,
+                                 .column = x,
+                                 .height = g->out_h,
+                                 .width = g->out_w,
+                                 .channels = g->out_c},
+                         .image = line / g->tile_lines};
 }
 
-/* Offsets of the 4 pixels of an output tile; SIZE_MAX for those beyond the border. */
-static void find_output(const geometry *g, size_t line, size_t column, size_t *offsets)
+static size_t count_tiles(const geometry *g, block b)
 {
-    const size_t image = line / g->tile_lines * g->out_h * g->out_w;
-    const size_t top = line % g->tile_lines * 2;
-    for (size_t i = 0; i < 4; i++) {
-        const size_t y = top + i / 2;
-        const size_t x = 2 * column + i % 2;
-        const bool is_inside = y < g->out_h && x < g->out_w;
-        offsets[i] = is_inside ? (image + y * g->out_w + x) * g->out_c : SIZE_MAX;
-    }
+    return b.n_lines * g->line_tiles;
 }
 
 static void transform_inputs(const geometry *g, const parts *p, block b, const float *x)
 {
     const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
-    const size_t n = b.n_lines * g->line_tiles;
-#pragma omp parallel for schedule(static)
-    for (size_t tile = 0; tile < n; tile++) {
-        const float *pixels[LMN__POSITIONS];
-        find_input(g, x, b.first_line + tile / g->line_tiles, tile % g->line_tiles, p->zeros,
-                   pixels);
-        kernels->input(pixels, g->in_c, p->in_strides, p->in + tile * LMN__PANEL);
+    const size_t image_size = g->in_h * g->in_w * g->in_c;
+#pragma omp parallel for schedule(static) num_threads(g->threads)
+    for (size_t tile = 0; tile < count_tiles(g, b); tile++) {
+        const tile_places places = find_tile(g, b, tile);
+        kernels->input(&places.in, x + places.image * image_size, p->in_strides,
+                       p->in + tile * LMN__PANEL);
     }
 }
 
 static void transform_output_grads(const geometry *g, const parts *p, block b, const float *dy)
 {
     const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
-    const size_t n = b.n_lines * g->line_tiles;
-#pragma omp parallel for schedule(static)
-    for (size_t tile = 0; tile < n; tile++) {
-        size_t offsets[4];
-        const float *pixels[4];
-        find_output(g, b.first_line + tile / g->line_tiles, tile % g->line_tiles, offsets);
-        for (size_t i = 0; i < 4; i++) {
-            pixels[i] = offsets[i] == SIZE_MAX ? p->zeros : dy + offsets[i];
-        }
-        kernels->output_grad(pixels, g->out_c, p->out_strides, p->out + tile * LMN__PANEL);
+    const size_t image_size = g->out_h * g->out_w * g->out_c;
+#pragma omp parallel for schedule(static) num_threads(g->threads)
+    for (size_t tile = 0; tile < count_tiles(g, b); tile++) {
+        const tile_places places = find_tile(g, b, tile);
+        kernels->output_grad(&places.out, dy + places.image * image_size, p->out_strides,
+                             p->out + tile * LMN__PANEL);
     }
 }
 
 static void transform_outputs(const geometry *g, const parts *p, block b, float *y)
 {
     const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
-    const size_t n = b.n_lines * g->line_tiles;
-#pragma omp parallel for schedule(static)
-    for (size_t tile = 0; tile < n; tile++) {
-        size_t offsets[4];
-        float *pixels[4];
-        find_output(g, b.first_line + tile / g->line_tiles, tile % g->line_tiles, offsets);
-        for (size_t i = 0; i < 4; i++) {
-            pixels[i] = offsets[i] == SIZE_MAX ? p->surplus : y + offsets[i];
-        }
-        kernels->output(p->out + tile * LMN__PANEL, g->out_c, p->out_strides, pixels);
+    const size_t image_size = g->out_h * g->out_w * g->out_c;
+#pragma omp parallel for schedule(static) num_threads(g->threads)
+    for (size_t tile = 0; tile < count_tiles(g, b); tile++) {
+        const tile_places places = find_tile(g, b, tile);
+        kernels->output(p->out + tile * LMN__PANEL, p->out_strides, &places.out,
+                        y + places.image * image_size);
     }
 }
 
 /* Input panels that are multiplied in one go: their part of the filters is 16 KiB. */
 #define PANELS_AT_ONCE ((size_t)16)
 
-/* out = in filters, at all positions. */
-static void multiply(const geometry *g, const parts *p, block b)
+/* out = in filters for one panel of the output, at one position. */
+static void multiply_panel(const geometry *g, const parts *p, block b, size_t position,
+                           size_t panel, const float *filters)
 {
     const lmn__panel_kernels *kernels = lmn__panel_kernels_get();
-    const size_t n = b.n_lines * g->line_tiles;
     const size_t in_panels = g->in_c / LMN__PANEL;
-    const size_t out_panels = g->out_c / LMN__PANEL;
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < LMN__POSITIONS * out_panels; i++) {
-        const size_t position = i / out_panels;
-        const size_t panel = i % out_panels;
-        const float *in = p->in + position * p->in_strides.position;
-        const float *filters = p->filters + i * g->in_c * LMN__PANEL;
-        float *out = p->out + position * p->out_strides.position + panel * p->out_strides.panel;
-        for (size_t first = 0; first < in_panels; first += PANELS_AT_ONCE) {
-            const size_t left = in_panels - first;
-            kernels->multiply(n, left < PANELS_AT_ONCE ? left : PANELS_AT_ONCE,
-                              in + first * p->in_strides.panel, p->in_strides.panel,
-                              filters + first * LMN__PANEL * LMN__PANEL, first > 0, out);
-        }
+    const float *in = p->in + position * p->in_strides.position;
+    float *out = p->out + position * p->out_strides.position + panel * p->out_strides.panel;
+    for (size_t first = 0; first < in_panels; first += PANELS_AT_ONCE) {
+        const size_t left = in_panels - first;
+        kernels->multiply(count_tiles(g, b), left < PANELS_AT_ONCE ? left : PANELS_AT_ONCE,
+                          in + first * p->in_strides.panel, p->in_strides.panel,
+                          filters + first * LMN__PANEL * LMN__PANEL, first > 0, out);
     }
 }
 
-/* filters += in' out, at all positions. */
-static void multiply_transposed(const geometry *g, const parts *p, block b)
+/* filters += in' out for one panel of the output, at one position. */
+static void multiply_panel_transposed(const geometry *g, const parts *p, block b, size_t position,
+                                      size_t panel, float *filters)
 {
     const lmn__panel_kernels *kernels = lmn__panel_kernels_get();
-    const size_t n = b.n_lines * g->line_tiles;
-    const size_t in_panels = g->in_c / LMN__PANEL;
-    const size_t out_panels = g->out_c / LMN__PANEL;
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < LMN__POSITIONS * out_panels; i++) {
-        const size_t position = i / out_panels;
-        const size_t panel = i % out_panels;
-        const float *in = p->in + position * p->in_strides.position;
-        const float *out =
-            p->out + position * p->out_strides.position + panel * p->out_strides.panel;
-        float *filters = p->filters + i * g->in_c * LMN__PANEL;
-        for (size_t k = 0; k < in_panels; k++) {
-            kernels->multiply_transposed(n, in + k * p->in_strides.panel, out,
-                                         filters + k * LMN__PANEL * LMN__PANEL);
-        }
+    const float *in = p->in + position * p->in_strides.position;
+    const float *out = p->out + position * p->out_strides.position + panel * p->out_strides.panel;
+    for (size_t k = 0; k < g->in_c / LMN__PANEL; k++) {
+        kernels->multiply_transposed(count_tiles(g, b), in + k * p->in_strides.panel, out,
+                                     filters + k * LMN__PANEL * LMN__PANEL);
     }
 }
 
@@ -289,8 +273,8 @@ static void finish_lines(const geometry *g, block b, const lmn__conv_call *call)
         const size_t image = line / g->tile_lines;
         const size_t image_end = (image + 1) * g->tile_lines;
         const size_t stop = end < image_end ? end : image_end;
-        const size_t first_y = 2 * (line - image * g->tile_lines);
-        const size_t stop_y = 2 * (stop - image * g->tile_lines);
+        const size_t first_y = LMN__TILE * (line - image * g->tile_lines);
+        const size_t stop_y = LMN__TILE * (stop - image * g->tile_lines);
         const size_t n_y = (stop_y < g->out_h ? stop_y : g->out_h) - first_y;
         const size_t row = g->out_w * g->out_c;
         lmn__conv_finish(call, (image * g->out_h + first_y) * row, n_y * row);
@@ -305,40 +289,149 @@ static block next_block(const geometry *g, size_t first_line)
                    .n_lines = left < g->block_lines ? left : g->block_lines};
 }
 
-/* Forward, and the input gradient, for which `transform` turns the filters. */
-static void convolve(const geometry *g, const lmn__conv *conv, const lmn__conv_call *call,
-                     void (*transform)(const float *, size_t, size_t, size_t, float *))
+/* One panel of filters for the products, forward or for the input gradient. */
+static void transform_filters(const geometry *g, const lmn__conv *conv, bool rotated,
+                              const float *weight, size_t panel, float *filters)
+{
+    const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
+    const size_t position = g->in_c * LMN__PANEL;
+    for (size_t in = 0; in < g->in_c; in += LMN__PANEL) {
+        float *to = filters + in * LMN__PANEL;
+        if (rotated) {
+            kernels->filter_rotated(weight + panel * LMN__PANEL * conv->k + in, conv->c, conv->k,
+                                    position, to);
+        } else {
+            kernels->filter(weight + in * conv->k + panel * LMN__PANEL, conv->c, conv->k, position,
+                            to);
+        }
+    }
+}
+
+/* out = in filters with filters that are kept: position by position, so that inputs stay close. */
+static void multiply_kept(const geometry *g, const parts *p, block b)
+{
+    const size_t out_panels = g->out_c / LMN__PANEL;
+    const size_t position = g->in_c * LMN__PANEL;
+#pragma omp parallel for schedule(static) num_threads(g->threads)
+    for (size_t i = 0; i < LMN__POSITIONS * out_panels; i++) {
+        const size_t panel = i % out_panels;
+        multiply_panel(g, p, b, i / out_panels, panel,
+                       p->filters + panel * panel_filters(g) + i / out_panels * position);
+    }
+}
+
+/* out = in filters with filters that are transformed panel by panel as they are needed. */
+static void multiply_fresh(const geometry *g, const parts *p, block b, const lmn__conv *conv,
+                           bool rotated, const float *weight)
+{
+#pragma omp parallel for schedule(static) num_threads(g->threads)
+    for (size_t panel = 0; panel < g->out_c / LMN__PANEL; panel++) {
+        float *filters = p->filters + lmn__thread_index() * panel_filters(g);
+        transform_filters(g, conv, rotated, weight, panel, filters);
+        for (size_t i = 0; i < LMN__POSITIONS; i++) {
+            multiply_panel(g, p, b, i, panel, filters + i * g->in_c * LMN__PANEL);
+        }
+    }
+}
+
+static void keep_filters(const geometry *g, const parts *p, const lmn__conv *conv, bool rotated,
+                         const float *weight)
+{
+#pragma omp parallel for schedule(static) num_threads(g->threads)
+    for (size_t panel = 0; panel < g->out_c / LMN__PANEL; panel++) {
+        transform_filters(g, conv, rotated, weight, panel, p->filters + panel * panel_filters(g));
+    }
+}
+
+/* Forward, and the input gradient, for which filters are rotated. */
+static void convolve(const geometry *g, const lmn__conv *conv, bool rotated,
+                     const lmn__conv_call *call)
 {
     const parts p = lay_out(g, call->workspace);
-#pragma omp parallel for schedule(static)
-    for (size_t first = 0; first < conv->c; first += LMN__PANEL) {
-        transform(call->b, conv->c, conv->k, first, p.filters);
+    if (g->keeps_filters) {
+        keep_filters(g, &p, conv, rotated, call->b);
     }
     const size_t lines = g->batch * g->tile_lines;
     for (size_t line = 0; line < lines; line += g->block_lines) {
         const block b = next_block(g, line);
         transform_inputs(g, &p, b, call->a);
-        multiply(g, &p, b);
+        if (g->keeps_filters) {
+            multiply_kept(g, &p, b);
+        } else {
+            multiply_fresh(g, &p, b, conv, rotated, call->b);
+        }
         transform_outputs(g, &p, b, call->result);
         finish_lines(g, b, call);
     }
 }
 
-static void weight_grad(const geometry *g, const lmn__conv *conv, const lmn__conv_call *call)
+/* One panel of the output channels: from sums of products to the gradient of its weights. */
+static void gather_filters(const geometry *g, const lmn__conv *conv, const float *filters,
+                           size_t panel, float *weight)
 {
     const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
+    for (size_t in = 0; in < g->in_c; in += LMN__PANEL) {
+        kernels->filter_grad(filters + in * LMN__PANEL, g->in_c * LMN__PANEL, conv->c, conv->k,
+                             weight + in * conv->k + panel * LMN__PANEL);
+    }
+}
+
+/* filters += in' out, kept from block to block. */
+static void accumulate_kept(const geometry *g, const parts *p, block b)
+{
+    const size_t out_panels = g->out_c / LMN__PANEL;
+    const size_t position = g->in_c * LMN__PANEL;
+#pragma omp parallel for schedule(static) num_threads(g->threads)
+    for (size_t i = 0; i < LMN__POSITIONS * out_panels; i++) {
+        const size_t panel = i % out_panels;
+        multiply_panel_transposed(g, p, b, i / out_panels, panel,
+                                  p->filters + panel * panel_filters(g) +
+                                      i / out_panels * position);
+    }
+}
+
+static void gather_kept(const geometry *g, const parts *p, const lmn__conv *conv, float *weight)
+{
+#pragma omp parallel for schedule(static) num_threads(g->threads)
+    for (size_t panel = 0; panel < g->out_c / LMN__PANEL; panel++) {
+        gather_filters(g, conv, p->filters + panel * panel_filters(g), panel, weight);
+    }
+}
+
+/* The weight gradient of the only block, panel by panel. */
+static void gather_at_once(const geometry *g, const parts *p, block b, const lmn__conv *conv,
+                           float *weight)
+{
+#pragma omp parallel for schedule(static) num_threads(g->threads)
+    for (size_t panel = 0; panel < g->out_c / LMN__PANEL; panel++) {
+        float *filters = p->filters + lmn__thread_index() * panel_filters(g);
+        memset(filters, 0, panel_filters(g) * sizeof *filters);
+        for (size_t i = 0; i < LMN__POSITIONS; i++) {
+            multiply_panel_transposed(g, p, b, i, panel, filters + i * g->in_c * LMN__PANEL);
+        }
+        gather_filters(g, conv, filters, panel, weight);
+    }
+}
+
+static void weight_grad(const geometry *g, const lmn__conv *conv, const lmn__conv_call *call)
+{
     const parts p = lay_out(g, call->workspace);
-    memset(p.filters, 0, LMN__POSITIONS * conv->c * conv->k * sizeof *p.filters);
+    if (g->keeps_filters) {
+        memset(p.filters, 0, g->n_filters * panel_filters(g) * sizeof *p.filters);
+    }
     const size_t lines = g->batch * g->tile_lines;
     for (size_t line = 0; line < lines; line += g->block_lines) {
         const block b = next_block(g, line);
         transform_inputs(g, &p, b, call->a);
         transform_output_grads(g, &p, b, call->b);
-        multiply_transposed(g, &p, b);
+        if (g->keeps_filters) {
+            accumulate_kept(g, &p, b);
+        } else {
+            gather_at_once(g, &p, b, conv, call->result);
+        }
     }
-#pragma omp parallel for schedule(static)
-    for (size_t first = 0; first < conv->c; first += LMN__PANEL) {
-        kernels->filter_grad(p.filters, conv->c, conv->k, first, call->result);
+    if (g->keeps_filters) {
+        gather_kept(g, &p, conv, call->result);
     }
 }
 
@@ -354,34 +447,32 @@ static bool supports(const lmn__conv *conv, lmn__conv_direction direction)
 static lmn_status prepare(const lmn__conv *conv, lmn__conv_direction direction, void **state_out,
                           size_t *workspace_bytes_out, lmn_error *err)
 {
-    (void)err;
-    const geometry g = make_geometry(conv, direction);
-    *state_out = NULL;
-    *workspace_bytes_out = count_bytes(&g);
+    geometry *g = lmn_alloc(1, sizeof *g, err);
+    if (g == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    *g = make_geometry(conv, direction);
+    *state_out = g;
+    *workspace_bytes_out = count_bytes(g);
     return LMN_OK;
+}
+
+static void release(void *state)
+{
+    lmn_free(state);
 }
 
 static lmn_status run(const lmn__conv *conv, lmn__conv_direction direction, const void *state,
                       const lmn__conv_call *call, lmn_error *err)
 {
-    (void)state;
     (void)err;
-    const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
-    const geometry g = make_geometry(conv, direction);
-    switch (direction) {
-    case LMN__CONV_FORWARD:
-        convolve(&g, conv, call, kernels->filter);
-        break;
-    case LMN__CONV_INPUT_GRAD:
-        convolve(&g, conv, call, kernels->filter_rotated);
-        break;
-    case LMN__CONV_WEIGHT_GRAD:
-    default:
-        weight_grad(&g, conv, call);
-        break;
+    if (direction == LMN__CONV_WEIGHT_GRAD) {
+        weight_grad(state, conv, call);
+    } else {
+        convolve(state, conv, direction == LMN__CONV_INPUT_GRAD, call);
     }
     return LMN_OK;
 }
 
 const lmn__conv_backend lmn__conv_winograd = {
-    .name = "winograd", .supports = supports, .prepare = prepare, .run = run};
+    .name = "winograd", .supports = supports, .prepare = prepare, .run = run, .release = release};

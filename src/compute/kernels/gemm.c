@@ -7,15 +7,11 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "kernels_internal.h"
-#include "lamina/plan.h"
 
 #include <assert.h>
 #include <limits.h>
 
 #include <cblas.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 bool lmn__gemm_accepts(size_t extent)
 {
@@ -35,13 +31,4 @@ void lmn__gemm(size_t m, size_t n, size_t k, lmn__matrix a, lmn__matrix b, bool 
                 b.transposed ? CblasTrans : CblasNoTrans, blas_int(m), blas_int(n), blas_int(k),
                 1.0F, a.data, blas_int(a.row_stride), b.data, blas_int(b.row_stride),
                 accumulate ? 1.0F : 0.0F, c, blas_int(n));
-}
-
-void lmn_compute_set_threads(int threads)
-{
-    const int count = threads > 0 ? threads : 1;
-    openblas_set_num_threads(count);
-#ifdef _OPENMP
-    omp_set_num_threads(count);
-#endif
 }

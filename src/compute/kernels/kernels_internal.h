@@ -18,6 +18,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* ---- threads.c ---- */
+
+/** Threads that a parallel loop has now. */
+size_t lmn__thread_count(void);
+
+/** Which of them is asking, from 0 on. */
+size_t lmn__thread_index(void);
+
 /* ---- gemm.c: matrix products ---- */
 
 /** One factor of a product as it lies in memory. */

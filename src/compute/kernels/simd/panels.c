@@ -10,7 +10,7 @@
 /* Rows held in registers: enough accumulators to hide the latency of a fused multiply-add. */
 #if LANES == 16
 #define ROWS            12
-#define ROWS_TRANSPOSED 8
+#define ROWS_TRANSPOSED 16
 #elif LANES == 8
 #define ROWS            6
 #define ROWS_TRANSPOSED 4
@@ -92,19 +92,19 @@ static void multiply_transposed(size_t n_rows, const float *a, const float *b, f
     for (size_t first = 0; first < LMN__PANEL; first += ROWS_TRANSPOSED) {
         vector sums[ROWS_TRANSPOSED][VECTORS];
         float *to = product + first * LMN__PANEL;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (size_t i = 0; i < ROWS_TRANSPOSED; i++) {
             load_row(to + i * LMN__PANEL, sums[i]);
         }
         for (size_t place = 0; place < n_rows; place++) {
             vector row[VECTORS];
             load_row(b + place * LMN__PANEL, row);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (size_t i = 0; i < ROWS_TRANSPOSED; i++) {
                 add_scaled_row(a[place * LMN__PANEL + first + i], row, sums[i]);
             }
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (size_t i = 0; i < ROWS_TRANSPOSED; i++) {
             store_row(to + i * LMN__PANEL, sums[i]);
         }

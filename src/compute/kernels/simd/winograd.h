@@ -1,8 +1,9 @@
 /*
  * The transforms of Winograd convolution, compiled once for each instruction set as panels.h says.
  *
- * Every transformed array is [position of 16][panel][row][16], with distances that the caller
- * chooses. Channel counts are multiples of 16.
+ * A tile of 4 x 4 results is computed from 6 x 6 inputs. Every transformed array is
+ * [position of 36][panel][row][16], with distances that the caller chooses. Channel counts are
+ * multiples of 16.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -11,7 +12,9 @@
 
 #include "panels.h"
 
-#define LMN__POSITIONS 16 /* elements of a transformed tile, 4 x 4 */
+#define LMN__TILE      4  /* results of a tile, each way */
+#define LMN__TILE_IN   6  /* inputs under it, each way */
+#define LMN__POSITIONS 36 /* elements of a transformed tile, 6 x 6 */
 
 /** Distances in floats inside a transformed array: to the next position, to the next panel. */
 typedef struct lmn__tile_strides {
@@ -19,29 +22,36 @@ typedef struct lmn__tile_strides {
     size_t panel;
 } lmn__tile_strides;
 
+/** Where the pixels of a tile lie in an image [height, width, channels]; some may lie outside. */
+typedef struct lmn__tile_place {
+    ptrdiff_t line, column; /* of the first pixel */
+    size_t height, width, channels;
+} lmn__tile_place;
+
 typedef struct lmn__winograd_kernels {
-    /** B' d B of one tile: pixels [16] of the input, each [channels], to one row of `tile`. */
-    void (*input)(const float *const *pixels, size_t channels, lmn__tile_strides strides,
+    /** B' d B of 6 x 6 input pixels, 0 outside the image, to one row of `tile`. */
+    void (*input)(const lmn__tile_place *place, const float *image, lmn__tile_strides strides,
                   float *tile);
 
-    /** A' m A of one row of products: to pixels [4] of the output, each [channels]. */
-    void (*output)(const float *tile, size_t channels, lmn__tile_strides strides,
-                   float *const *pixels);
+    /** A' m A of one row of products to those of 4 x 4 output pixels that are in the image. */
+    void (*output)(const float *tile, lmn__tile_strides strides, const lmn__tile_place *place,
+                   float *image);
 
-    /** A dy A': pixels [4] of the output's gradient, each [channels], to one row of `tile`. */
-    void (*output_grad)(const float *const *pixels, size_t channels, lmn__tile_strides strides,
+    /** A dy A' of 4 x 4 pixels of the output's gradient, 0 outside, to one row of `tile`. */
+    void (*output_grad)(const lmn__tile_place *place, const float *image, lmn__tile_strides strides,
                         float *tile);
 
-    /** G g G' for input channels first .. first + 15: weight [3, 3, c, k] to [16][k / 16][c][16].
+    /**
+     * G g G' of the filters from 16 input to 16 output channels. weight points to the first of
+     * them in [3, 3, c, k]. to  [16 input channels][16 output channels], positions apart.
      */
-    void (*filter)(const float *weight, size_t c, size_t k, size_t first, float *transformed);
+    void (*filter)(const float *weight, size_t c, size_t k, size_t position, float *to);
 
-    /** The same for the input gradient, filters rotated and transposed: to [16][c / 16][k][16]. */
-    void (*filter_rotated)(const float *weight, size_t c, size_t k, size_t first,
-                           float *transformed);
+    /** The same for the input gradient: filters rotated, to [16 output][16 input channels]. */
+    void (*filter_rotated)(const float *weight, size_t c, size_t k, size_t position, float *to);
 
-    /** G' u G for input channels first .. first + 15: [16][k / 16][c][16] to [3, 3, c, k]. */
-    void (*filter_grad)(const float *transformed, size_t c, size_t k, size_t first, float *weight);
+    /** G' u G of 16 input and 16 output channels, laid out as by `filter`, to weight. */
+    void (*filter_grad)(const float *from, size_t position, size_t c, size_t k, float *weight);
 } lmn__winograd_kernels;
 
 /** The variant for this processor; constant. */
