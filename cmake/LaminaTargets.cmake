@@ -78,6 +78,8 @@ function(lamina_add_isa_variants target)
     set(flags_baseline "")
     set(flags_avx2 -mavx2 -mfma)
     set(flags_avx512 -mavx512f -mfma -mprefer-vector-width=512)
+    # As a property of the sources, since these come last and so win over the options of all code.
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
     foreach(variant IN LISTS variants)
         add_library(${target}_${variant} OBJECT ${ARGN})
         lamina_configure_target(${target}_${variant})
@@ -85,8 +87,7 @@ function(lamina_add_isa_variants target)
                                                               ${BUILD_SHARED_LIBS})
         target_compile_definitions(${target}_${variant} PRIVATE LMN__VARIANT=${variant})
         # -O3 also in debug builds: these loops are far too slow without registers.
-        target_compile_options(${target}_${variant} PRIVATE -O3 -ffp-contract=fast
-                                                            ${flags_${variant}})
+        target_compile_options(${target}_${variant} PRIVATE -O3 ${flags_${variant}})
         set_property(GLOBAL APPEND PROPERTY LAMINA_ROOM_OBJECTS
                                             $<TARGET_OBJECTS:${target}_${variant}>)
     endforeach()

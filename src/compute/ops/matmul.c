@@ -6,7 +6,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "kernels/kernels_internal.h"
+#include "kernels/gemm_internal.h"
 #include "ops_internal.h"
 
 /* Extents of op(x), the matrix that takes part in the product. */
@@ -30,9 +30,12 @@ static lmn_status run_matmul(const lmn__node_run *node_run)
     const lmn__matrix b = {.data = node_run->inputs[1],
                            .row_stride = node->inputs[1]->shape.dims[1],
                            .transposed = attributes->transpose_b};
-    lmn__gemm(node->shape.dims[0], node->shape.dims[1],
-              columns_of(node->inputs[0], attributes->transpose_a), a, b, false, node_run->output);
-    lmn__epilogue_apply(node_run->epilogue, 0, lmn_shape_count(&node->shape), node_run->output);
+    const lmn__gemm_call call = {.a = a,
+                                 .b = b,
+                                 .c = node_run->output,
+                                 .workspace = node_run->workspace,
+                                 .epilogue = node_run->epilogue};
+    lmn__gemm_plan_run(node_run->state, &call);
     return LMN_OK;
 }
 
@@ -66,15 +69,27 @@ static double matmul_flops(const lmn_tensor *node)
 static lmn_status prepare_matmul(const lmn_tensor *node, lmn__prepared *prepared_out,
                                  lmn_error *err)
 {
-    (void)node;
-    (void)err;
-    *prepared_out = (lmn__prepared){.kernel = "openblas"};
-    return LMN_OK;
+    lmn__gemm_plan *plan = NULL;
+    const size_t inner = columns_of(node->inputs[0], node->attributes.transpose_a);
+    const lmn_status status =
+        lmn__gemm_plan_create(node->shape.dims[0], node->shape.dims[1], inner, &plan, err);
+    if (status == LMN_OK) {
+        *prepared_out = (lmn__prepared){.state = plan,
+                                        .workspace_bytes = lmn__gemm_plan_workspace(plan),
+                                        .kernel = lmn__gemm_plan_kernel(plan)};
+    }
+    return status;
+}
+
+static void release_matmul(void *state)
+{
+    lmn__gemm_plan_destroy(state);
 }
 
 static const lmn__op matmul_op = {.name = "matmul",
                                   .vjp = vjp_matmul,
                                   .prepare = prepare_matmul,
+                                  .release = release_matmul,
                                   .takes_epilogue = true,
                                   .run = run_matmul,
                                   .flops = matmul_flops};

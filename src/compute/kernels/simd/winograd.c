@@ -39,91 +39,116 @@
 #define IN  LMN__TILE_IN
 #define OUT LMN__TILE
 
-/* B' times the column d[0], d[step], ..., d[5 step]. */
-static inline void transform_input_column(vector *d, size_t step)
+/* B' times six values. */
+static inline void transform_input_column(const vector *d, size_t d_step, vector *v, size_t v_step)
 {
-    const vector d0 = d[0];
-    const vector d1 = d[step];
-    const vector d2 = d[2 * step];
-    const vector d3 = d[3 * step];
-    const vector d4 = d[4 * step];
-    const vector d5 = d[5 * step];
+    const vector d1 = d[d_step];
+    const vector d2 = d[2 * d_step];
+    const vector d3 = d[3 * d_step];
+    const vector d4 = d[4 * d_step];
     const vector even_a = d4 - B2 * d2;
     const vector odd_a = A1 * (d3 - B2 * d1);
     const vector even_b = d4 - A2 * d2;
     const vector odd_b = B1 * (d3 - A2 * d1);
-    d[0] = A2 * B2 * d0 + (d4 - (A2 + B2) * d2);
-    d[step] = even_a + odd_a;
-    d[2 * step] = even_a - odd_a;
-    d[3 * step] = even_b + odd_b;
-    d[4 * step] = even_b - odd_b;
-    d[5 * step] = A2 * B2 * d1 + (d5 - (A2 + B2) * d3);
+    v[0] = A2 * B2 * d[0] + (d4 - (A2 + B2) * d2);
+    v[v_step] = even_a + odd_a;
+    v[2 * v_step] = even_a - odd_a;
+    v[3 * v_step] = even_b + odd_b;
+    v[4 * v_step] = even_b - odd_b;
+    v[5 * v_step] = A2 * B2 * d1 + (d[5 * d_step] - (A2 + B2) * d3);
 }
 
-/* Whether all `side` x `side` pixels lie in the image. */
-static inline bool is_whole(const lmn__tile_place *place, size_t side)
-{
-    return place->line >= 0 && place->column >= 0 && (size_t)place->line + side <= place->height &&
-           (size_t)place->column + side <= place->width;
-}
-
-/* Offset of pixel i, j of a tile, or -1 outside the image. */
-static inline ptrdiff_t find_pixel(const lmn__tile_place *place, bool whole, size_t i, size_t j)
-{
-    const ptrdiff_t line = place->line + (ptrdiff_t)i;
-    const ptrdiff_t column = place->column + (ptrdiff_t)j;
-    const bool is_inside = whole || (line >= 0 && (size_t)line < place->height && column >= 0 &&
-                                     (size_t)column < place->width);
-    return is_inside ? (line * (ptrdiff_t)place->width + column) * (ptrdiff_t)place->channels : -1;
-}
-
-static inline void load_pixels(const lmn__tile_place *place, bool whole, const float *image,
-                               size_t side, size_t channel, vector *d)
-{
-    for (size_t i = 0; i < side; i++) {
-        for (size_t j = 0; j < side; j++) {
-            const ptrdiff_t offset = find_pixel(place, whole, i, j);
-            d[side * i + j] =
-                whole || offset >= 0 ? load(image + offset + channel) : broadcast(0.0F);
-        }
-    }
-}
-
-static inline void store_positions(const vector *m, size_t position, float *to)
+static inline void store_positions(const vector *m, size_t n, size_t position, float *to)
 {
 #pragma GCC unroll 36
-    for (size_t i = 0; i < LMN__POSITIONS; i++) {
+    for (size_t i = 0; i < n; i++) {
         store(to + i * position, m[i]);
     }
 }
 
-static inline void transform_input_pixels(const lmn__tile_place *place, bool whole,
-                                          const float *image, lmn__tile_strides strides,
-                                          float *tile)
+/* The pixels of a tile: where they lie, and which of them are in the image. */
+typedef struct pixels {
+    ptrdiff_t first;     /* offset in the image of pixel 0, 0, be it inside or not */
+    ptrdiff_t line;      /* from one line to the next */
+    ptrdiff_t column;    /* from one pixel to the next */
+    size_t lines[2];     /* inside are lines [0] to [1] - 1 */
+    size_t columns[2];   /* and of these columns [0] to [1] - 1 */
+    bool are_all_inside; /* all of them */
+} pixels;
+
+static inline size_t clip(ptrdiff_t place, size_t side)
 {
-    for (size_t channel = 0; channel < place->channels; channel += LANES) {
-        vector d[LMN__POSITIONS];
-        load_pixels(place, whole, image, IN, channel, d);
+    if (place < 0) {
+        return 0;
+    }
+    return (size_t)place < side ? (size_t)place : side;
+}
+
+static inline pixels find_pixels(const lmn__tile_place *place, size_t side)
+{
+    const ptrdiff_t column = (ptrdiff_t)place->channels;
+    const ptrdiff_t line = (ptrdiff_t)place->width * column;
+    const ptrdiff_t height = (ptrdiff_t)place->height;
+    const ptrdiff_t width = (ptrdiff_t)place->width;
+    pixels p = {.first = place->line * line + place->column * column,
+                .line = line,
+                .column = column,
+                .lines = {clip(-place->line, side), clip(height - place->line, side)},
+                .columns = {clip(-place->column, side), clip(width - place->column, side)}};
+    p.are_all_inside =
+        p.lines[0] == 0 && p.columns[0] == 0 && p.lines[1] == side && p.columns[1] == side;
+    return p;
+}
+
+static inline bool is_inside(const pixels *p, size_t i, size_t j)
+{
+    return i >= p->lines[0] && i < p->lines[1] && j >= p->columns[0] && j < p->columns[1];
+}
+
+static inline ptrdiff_t offset_of(const pixels *p, size_t i, size_t j)
+{
+    return p->first + (ptrdiff_t)i * p->line + (ptrdiff_t)j * p->column;
+}
+
+/* Zero for a pixel outside the image. */
+static inline vector load_pixel(const pixels *p, bool whole, const float *channels, size_t i,
+                                size_t j)
+{
+    return whole || is_inside(p, i, j) ? load(channels + offset_of(p, i, j)) : broadcast(0.0F);
+}
+
+/* Of LANES channels. whole: all pixels are inside. */
+static inline void transform_input_pixels(const pixels *p, bool whole, const float *channels,
+                                          size_t position, float *to)
+{
+    vector columns[LMN__POSITIONS];
+    vector six[IN];
+#pragma GCC unroll 6
+    for (size_t j = 0; j < IN; j++) {
 #pragma GCC unroll 6
         for (size_t i = 0; i < IN; i++) {
-            transform_input_column(d + i, IN);
+            six[i] = load_pixel(p, whole, channels, i, j);
         }
+        transform_input_column(six, 1, columns + j, IN);
+    }
 #pragma GCC unroll 6
-        for (size_t i = 0; i < IN; i++) {
-            transform_input_column(d + IN * i, 1);
-        }
-        store_positions(d, strides.position,
-                        tile + channel / LMN__PANEL * strides.panel + channel % LMN__PANEL);
+    for (size_t i = 0; i < IN; i++) {
+        transform_input_column(columns + IN * i, 1, six, 1);
+        store_positions(six, IN, position, to + IN * i * position);
     }
 }
 
 static void transform_input(const lmn__tile_place *place, const float *image,
                             lmn__tile_strides strides, float *tile)
 {
-    if (is_whole(place, IN)) {
-        transform_input_pixels(place, true, image, strides, tile);
-    } else {
-        transform_input_pixels(place, false, image, strides, tile);
+    const pixels p = find_pixels(place, IN);
+    for (size_t channel = 0; channel < place->channels; channel += LANES) {
+        float *to = tile + channel / LMN__PANEL * strides.panel + channel % LMN__PANEL;
+        if (p.are_all_inside) {
+            transform_input_pixels(&p, true, image + channel, strides.position, to);
+        } else {
+            transform_input_pixels(&p, false, image + channel, strides.position, to);
+        }
     }
 }
 
@@ -140,37 +165,27 @@ static inline void gather_outputs(const vector *m, size_t m_step, vector *y, siz
     y[3 * y_step] = A3 * odd_a + (B3 * odd_b + m[5 * m_step]);
 }
 
-/* One line of a tile's results, as far as it lies in the image. */
-static inline void store_line(const lmn__tile_place *place, bool whole, size_t line,
-                              const vector *y, float *channels)
+static inline void transform_output_pixels(const float *from, size_t position, const pixels *p,
+                                           bool whole, float *channels)
 {
-    for (size_t j = 0; j < OUT; j++) {
-        const ptrdiff_t offset = find_pixel(place, whole, line, j);
-        if (whole || offset >= 0) {
-            store(channels + offset, y[j]);
-        }
-    }
-}
-
-static inline void transform_output_pixels(const float *tile, lmn__tile_strides strides,
-                                           const lmn__tile_place *place, bool whole, float *image)
-{
-    for (size_t channel = 0; channel < place->channels; channel += LANES) {
-        const float *from = tile + channel / LMN__PANEL * strides.panel + channel % LMN__PANEL;
-        vector rows[OUT * IN];
+    vector rows[OUT * IN];
+    vector six[IN];
 #pragma GCC unroll 6
-        for (size_t j = 0; j < IN; j++) {
-            vector m[IN];
-            for (size_t i = 0; i < IN; i++) {
-                m[i] = load(from + (IN * i + j) * strides.position);
-            }
-            gather_outputs(m, 1, rows + j, IN);
+    for (size_t j = 0; j < IN; j++) {
+#pragma GCC unroll 6
+        for (size_t i = 0; i < IN; i++) {
+            six[i] = load(from + (IN * i + j) * position);
         }
+        gather_outputs(six, 1, rows + j, IN);
+    }
 #pragma GCC unroll 4
-        for (size_t i = 0; i < OUT; i++) {
-            vector y[OUT];
-            gather_outputs(rows + IN * i, 1, y, 1);
-            store_line(place, whole, i, y, image + channel);
+    for (size_t i = 0; i < OUT; i++) {
+        gather_outputs(rows + IN * i, 1, six, 1);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < OUT; j++) {
+            if (whole || is_inside(p, i, j)) {
+                store(channels + offset_of(p, i, j), six[j]);
+            }
         }
     }
 }
@@ -178,10 +193,14 @@ static inline void transform_output_pixels(const float *tile, lmn__tile_strides 
 static void transform_output(const float *tile, lmn__tile_strides strides,
                              const lmn__tile_place *place, float *image)
 {
-    if (is_whole(place, OUT)) {
-        transform_output_pixels(tile, strides, place, true, image);
-    } else {
-        transform_output_pixels(tile, strides, place, false, image);
+    const pixels p = find_pixels(place, OUT);
+    for (size_t channel = 0; channel < place->channels; channel += LANES) {
+        const float *from = tile + channel / LMN__PANEL * strides.panel + channel % LMN__PANEL;
+        if (p.are_all_inside) {
+            transform_output_pixels(from, strides.position, &p, true, image + channel);
+        } else {
+            transform_output_pixels(from, strides.position, &p, false, image + channel);
+        }
     }
 }
 
@@ -200,35 +219,37 @@ static inline void spread_outputs(const vector *y, size_t y_step, vector *m, siz
     m[5 * m_step] = y[3 * y_step];
 }
 
-static inline void transform_output_grad_pixels(const lmn__tile_place *place, bool whole,
-                                                const float *image, lmn__tile_strides strides,
-                                                float *tile)
+static inline void transform_output_grad_pixels(const pixels *p, bool whole, const float *channels,
+                                                size_t position, float *to)
 {
-    for (size_t channel = 0; channel < place->channels; channel += LANES) {
-        vector y[OUT * OUT];
-        vector columns[IN * OUT];
-        vector m[LMN__POSITIONS];
-        load_pixels(place, whole, image, OUT, channel, y);
+    vector columns[IN * OUT];
+    vector six[IN];
 #pragma GCC unroll 4
-        for (size_t j = 0; j < OUT; j++) {
-            spread_outputs(y + j, OUT, columns + j, OUT);
+    for (size_t j = 0; j < OUT; j++) {
+#pragma GCC unroll 4
+        for (size_t i = 0; i < OUT; i++) {
+            six[i] = load_pixel(p, whole, channels, i, j);
         }
+        spread_outputs(six, 1, columns + j, OUT);
+    }
 #pragma GCC unroll 6
-        for (size_t i = 0; i < IN; i++) {
-            spread_outputs(columns + OUT * i, 1, m + IN * i, 1);
-        }
-        store_positions(m, strides.position,
-                        tile + channel / LMN__PANEL * strides.panel + channel % LMN__PANEL);
+    for (size_t i = 0; i < IN; i++) {
+        spread_outputs(columns + OUT * i, 1, six, 1);
+        store_positions(six, IN, position, to + IN * i * position);
     }
 }
 
 static void transform_output_grad(const lmn__tile_place *place, const float *image,
                                   lmn__tile_strides strides, float *tile)
 {
-    if (is_whole(place, OUT)) {
-        transform_output_grad_pixels(place, true, image, strides, tile);
-    } else {
-        transform_output_grad_pixels(place, false, image, strides, tile);
+    const pixels p = find_pixels(place, OUT);
+    for (size_t channel = 0; channel < place->channels; channel += LANES) {
+        float *to = tile + channel / LMN__PANEL * strides.panel + channel % LMN__PANEL;
+        if (p.are_all_inside) {
+            transform_output_grad_pixels(&p, true, image + channel, strides.position, to);
+        } else {
+            transform_output_grad_pixels(&p, false, image + channel, strides.position, to);
+        }
     }
 }
 
@@ -271,7 +292,7 @@ static void filter(const float *weight, size_t c, size_t k, size_t position, flo
                 g[i] = load(weight + (i * c + channel) * k + out);
             }
             transform_filter(g, u);
-            store_positions(u, position, to + channel * LMN__PANEL + out);
+            store_positions(u, LMN__POSITIONS, position, to + channel * LMN__PANEL + out);
         }
     }
 }
@@ -301,7 +322,7 @@ static inline void transform_rotated(rotated_weights block, size_t lane, size_t 
         g[i] = load(&block[i][lane][channel]);
     }
     transform_filter(g, u);
-    store_positions(u, position, to);
+    store_positions(u, LMN__POSITIONS, position, to);
 }
 
 static void filter_rotated(const float *weight, size_t c, size_t k, size_t position, float *to)

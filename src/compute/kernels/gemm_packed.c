@@ -1,0 +1,235 @@
+/*
+ * Matrix products on packed blocks, with what is fused into them done while a block is hot.
+ *
+ * The classic order of loops (Goto and van de Geijn 2008; see simd/gemm.h): a slice of b, at most
+ * DEPTH lines deep, is packed and stays in the third-level cache; blocks of lines of a are packed
+ * one by one and stay in the second; tiles of the product stay in registers. Libraries do the same,
+ * but have to pack for any caller. Here the last slice's epilogue is applied block by block, and
+ * the tile is wider, which on the processors measured is 5 to 20 % of a product
+ * (docs/performance.md). What is too small to be worth packing goes to OpenBLAS.
+ *
+ * An element is summed over depth in one order that depends on shapes only, so threads change no
+ * bit.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "compute_internal.h"
+#include "gemm_internal.h"
+#include "lamina/memory.h"
+#include "simd/gemm.h"
+
+#include <string.h>
+
+/* Lines of b that are packed together, columns of them, and lines of a block of a. */
+static const size_t DEPTH = 384;
+static const size_t COLUMNS = 4096;
+static const size_t LINES = 144;
+
+/* Tiles that are packed side by side, so that what is read follows each other in memory. */
+static const size_t PACKED_TILES = 8;
+
+/* Products below so many multiplications are left to OpenBLAS. */
+static const double SMALLEST = 1e6;
+
+struct lmn__gemm_plan {
+    size_t m, n, k;
+    size_t depth;   /* of a slice */
+    size_t columns; /* of a slice, a multiple of a tile's */
+    size_t lines;   /* of a block, a multiple of a tile's rows */
+    int threads;    /* 0: OpenBLAS does it */
+};
+
+static size_t round_up(size_t value, size_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
+static size_t smaller_of(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Parts of nearly equal size, at most `limit`, in whole units. */
+static size_t divide_evenly(size_t total, size_t limit, size_t unit)
+{
+    const size_t parts = (total + limit - 1) / limit;
+    return round_up((total + parts - 1) / parts, unit);
+}
+
+/* Whether packing pays, and tiles are not mostly filling. */
+static bool is_worth_packing(size_t m, size_t n, size_t k, const lmn__gemm_kernels *kernels)
+{
+    const double product = (double)m * (double)n;
+    const double tiles = (double)round_up(m, kernels->rows) * (double)round_up(n, kernels->columns);
+    return strcmp(kernels->isa, "baseline") != 0 && product * (double)k >= SMALLEST &&
+           tiles <= 1.125 * product;
+}
+
+lmn_status lmn__gemm_plan_create(size_t m, size_t n, size_t k, lmn__gemm_plan **plan_out,
+                                 lmn_error *err)
+{
+    lmn__gemm_plan *plan = lmn_alloc(1, sizeof *plan, err);
+    if (plan == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    const lmn__gemm_kernels *kernels = lmn__gemm_kernels_get();
+    *plan = (lmn__gemm_plan){.m = m, .n = n, .k = k};
+    if (is_worth_packing(m, n, k, kernels)) {
+        const size_t threads = lmn__thread_count();
+        const size_t share = round_up((m + threads - 1) / threads, kernels->rows);
+        plan->threads = (int)threads;
+        plan->depth = divide_evenly(k, DEPTH, 1);
+        plan->columns = divide_evenly(n, COLUMNS, kernels->columns);
+        plan->lines = divide_evenly(share, LINES, kernels->rows);
+    }
+    *plan_out = plan;
+    return LMN_OK;
+}
+
+void lmn__gemm_plan_destroy(lmn__gemm_plan *plan)
+{
+    lmn_free(plan);
+}
+
+const char *lmn__gemm_plan_kernel(const lmn__gemm_plan *plan)
+{
+    return plan->threads > 0 ? "packed" : "openblas";
+}
+
+/* Bytes of a packed block of a. */
+static size_t block_bytes(const lmn__gemm_plan *plan)
+{
+    return lmn_align_up(plan->lines * plan->depth * sizeof(float));
+}
+
+static size_t slice_bytes(const lmn__gemm_plan *plan)
+{
+    return lmn_align_up(plan->columns * plan->depth * sizeof(float));
+}
+
+size_t lmn__gemm_plan_workspace(const lmn__gemm_plan *plan)
+{
+    return plan->threads > 0 ? (size_t)plan->threads * block_bytes(plan) + slice_bytes(plan) : 0;
+}
+
+/* Part of the product: columns first_column .. + n_columns, over depth first_depth .. + depth. */
+typedef struct slice {
+    size_t first_column, n_columns;
+    size_t first_depth, depth;
+    float *packed; /* of b: [tile of columns][depth][columns of a tile] */
+} slice;
+
+/* `width` lines of op(x)' from `first` on, over the slice's depth, into tiles. across: x is stored
+   with depth as its lines. */
+static void pack_tiles(lmn__matrix x, bool across, const slice *s, size_t first, size_t width,
+                       size_t tile_width, float *to)
+{
+    const lmn__gemm_kernels *kernels = lmn__gemm_kernels_get();
+    if (across) {
+        kernels->pack(s->depth, width, x.data + s->first_depth * x.row_stride + first, x.row_stride,
+                      tile_width, to);
+    } else {
+        kernels->pack_transposed(s->depth, width, x.data + first * x.row_stride + s->first_depth,
+                                 x.row_stride, tile_width, to);
+    }
+}
+
+static void pack_slice(const lmn__gemm_plan *plan, lmn__matrix b, const slice *s)
+{
+    const size_t width = lmn__gemm_kernels_get()->columns;
+    const size_t together = PACKED_TILES * width;
+#pragma omp parallel for schedule(static) num_threads(plan->threads)
+    for (size_t column = 0; column < s->n_columns; column += together) {
+        pack_tiles(b, !b.transposed, s, s->first_column + column,
+                   smaller_of(together, s->n_columns - column), width,
+                   s->packed + column * s->depth);
+    }
+}
+
+/* A tile at the edge of the product, of which only rows x columns are there. */
+static void multiply_edge(const slice *s, const float *a, const float *b, float *c, size_t stride,
+                          size_t rows, size_t columns)
+{
+    const lmn__gemm_kernels *kernels = lmn__gemm_kernels_get();
+    float tile[LMN__GEMM_ROWS_MAX * LMN__GEMM_COLUMNS_MAX];
+    kernels->multiply(s->depth, a, b, false, tile, kernels->columns);
+    for (size_t i = 0; i < rows; i++) {
+        const float *from = tile + i * kernels->columns;
+        float *to = c + i * stride;
+        for (size_t j = 0; j < columns; j++) {
+            to[j] = s->first_depth > 0 ? to[j] + from[j] : from[j];
+        }
+    }
+}
+
+/* Lines first .. first + n_lines - 1 of the product, for one slice. packed: room for a's block. */
+static void multiply_block(const lmn__gemm_plan *plan, const lmn__gemm_call *call, const slice *s,
+                           size_t first, size_t n_lines, float *packed)
+{
+    const lmn__gemm_kernels *kernels = lmn__gemm_kernels_get();
+    pack_tiles(call->a, call->a.transposed, s, first, n_lines, kernels->rows, packed);
+    for (size_t column = 0; column < s->n_columns; column += kernels->columns) {
+        const float *b = s->packed + column * s->depth;
+        const size_t columns = smaller_of(kernels->columns, s->n_columns - column);
+        for (size_t line = 0; line < n_lines; line += kernels->rows) {
+            const float *a = packed + line * s->depth;
+            float *c = call->c + (first + line) * plan->n + s->first_column + column;
+            const size_t rows = smaller_of(kernels->rows, n_lines - line);
+            if (rows == kernels->rows && columns == kernels->columns) {
+                kernels->multiply(s->depth, a, b, s->first_depth > 0, c, plan->n);
+            } else {
+                multiply_edge(s, a, b, c, plan->n, rows, columns);
+            }
+        }
+    }
+}
+
+/* Whole lines of the product are final after the last slice of depth, if there is one of columns.
+ */
+static bool finishes_lines(const lmn__gemm_plan *plan, const slice *s)
+{
+    return s->first_depth + s->depth == plan->k && s->n_columns == plan->n;
+}
+
+static void multiply_slice(const lmn__gemm_plan *plan, const lmn__gemm_call *call, const slice *s)
+{
+    char *blocks = (char *)call->workspace + slice_bytes(plan);
+#pragma omp parallel for schedule(static) num_threads(plan->threads)
+    for (size_t first = 0; first < plan->m; first += plan->lines) {
+        const size_t n_lines = smaller_of(plan->lines, plan->m - first);
+        void *packed = blocks + lmn__thread_index() * block_bytes(plan);
+        multiply_block(plan, call, s, first, n_lines, packed);
+        if (finishes_lines(plan, s)) {
+            lmn__epilogue_apply(call->epilogue, first * plan->n, n_lines * plan->n,
+                                call->c + first * plan->n);
+        }
+    }
+}
+
+static void run_packed(const lmn__gemm_plan *plan, const lmn__gemm_call *call)
+{
+    for (size_t column = 0; column < plan->n; column += plan->columns) {
+        for (size_t depth = 0; depth < plan->k; depth += plan->depth) {
+            const slice s = {.first_column = column,
+                             .n_columns = smaller_of(plan->columns, plan->n - column),
+                             .first_depth = depth,
+                             .depth = smaller_of(plan->depth, plan->k - depth),
+                             .packed = call->workspace};
+            pack_slice(plan, call->b, &s);
+            multiply_slice(plan, call, &s);
+        }
+    }
+    if (plan->columns < plan->n) {
+        lmn__epilogue_apply(call->epilogue, 0, plan->m * plan->n, call->c);
+    }
+}
+
+void lmn__gemm_plan_run(const lmn__gemm_plan *plan, const lmn__gemm_call *call)
+{
+    if (plan->threads > 0) {
+        run_packed(plan, call);
+        return;
+    }
+    lmn__gemm(plan->m, plan->n, plan->k, call->a, call->b, false, call->c);
+    lmn__epilogue_apply(call->epilogue, 0, plan->m * plan->n, call->c);
+}
