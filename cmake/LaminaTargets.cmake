@@ -62,6 +62,13 @@ function(lamina_add_room room)
     set_property(GLOBAL APPEND PROPERTY LAMINA_ROOM_OBJECTS $<TARGET_OBJECTS:lamina_${room}>)
 endfunction()
 
+# lamina_use_threads(target): OpenMP in its sources, where there is OpenMP.
+function(lamina_use_threads target)
+    if(OpenMP_C_FOUND)
+        target_compile_options(${target} PRIVATE ${OpenMP_C_FLAGS})
+    endif()
+endfunction()
+
 # lamina_add_isa_variants(target source...)
 #
 # Compile each source once for every instruction set, with LMN__VARIANT set to its name: baseline

@@ -45,7 +45,8 @@ typedef struct lmn_update {
     bool decay;                           /* whether weight decay applies to this slice */
 } lmn_update;
 
-/** Apply one update. No heap allocation. */
+/** Apply one update, element by element, with the threads of lmn_compute_set_threads. No heap
+ * allocation. */
 void lmn_optimizer_update(const lmn_optimizer *optimizer, const lmn_update *update);
 
 const lmn_spec_entry *lmn_optimizer_entry(size_t index);

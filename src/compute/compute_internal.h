@@ -82,11 +82,13 @@ struct lmn_tensor {
 #define LMN__EPILOGUE_MAX 4
 
 typedef enum lmn__step_kind {
-    LMN__STEP_ADD = 0,     /* + operand, an element for each element */
-    LMN__STEP_ADD_ROW = 1, /* + operand, an element for each column: a bias */
-    LMN__STEP_RELU = 2,    /* max(., 0) as lmn_relu */
-    LMN__STEP_GATE = 3,    /* kept where operand > 0, else 0, as lmn_gate */
-    LMN__STEP_SCALE = 4    /* times scalar */
+    LMN__STEP_ADD = 0,      /* + operand, an element for each element */
+    LMN__STEP_ADD_ROW = 1,  /* + operand, an element for each column: a bias */
+    LMN__STEP_RELU = 2,     /* max(., 0) as lmn_relu */
+    LMN__STEP_GATE = 3,     /* kept where operand > 0, else 0, as lmn_gate */
+    LMN__STEP_SCALE = 4,    /* times scalar */
+    LMN__STEP_GELU = 5,     /* as lmn_gelu */
+    LMN__STEP_GELU_GRAD = 6 /* times the slope of gelu at operand */
 } lmn__step_kind;
 
 typedef struct lmn__epilogue_step {

@@ -75,9 +75,29 @@ const char *lmn_optimizer_slot_name(const lmn_optimizer *optimizer, size_t index
     return optimizer->kind->slot_names[index];
 }
 
+/* Elements of a piece that one thread updates. */
+static const size_t PIECE = 16384;
+
+/* The part of an update that begins at `first`. */
+static lmn_update piece_of(const lmn_update *update, size_t first)
+{
+    lmn_update piece = *update;
+    piece.count = update->count - first < PIECE ? update->count - first : PIECE;
+    piece.param += first;
+    piece.gradient += first;
+    for (size_t i = 0; i < LMN_OPTIMIZER_SLOTS_MAX; i++) {
+        piece.slot[i] = update->slot[i] == NULL ? NULL : update->slot[i] + first;
+    }
+    return piece;
+}
+
 void lmn_optimizer_update(const lmn_optimizer *optimizer, const lmn_update *update)
 {
-    optimizer->kind->update(optimizer->config, update);
+#pragma omp parallel for schedule(static) if (update->count > 4 * PIECE)
+    for (size_t first = 0; first < update->count; first += PIECE) {
+        const lmn_update piece = piece_of(update, first);
+        optimizer->kind->update(optimizer->config, &piece);
+    }
 }
 
 const lmn_spec_entry *lmn_optimizer_entry(size_t index)

@@ -13,6 +13,7 @@
 #include "clones.h"
 #include "elementary.h"
 #include "kernels_internal.h"
+#include "simd/gemm.h"
 #include "simd/panels.h"
 
 #include <math.h>
@@ -82,13 +83,13 @@ static void pack(size_t n, size_t d, size_t stride, const float *x, size_t n_row
 /* x [n, d] with rows `stride` apart to its transpose [n panel][d panels * 16][16]. */
 static void pack_transposed(size_t n, size_t d, size_t stride, const float *x, float *to)
 {
+    const lmn__gemm_kernels *kernels = lmn__gemm_kernels_get();
     const size_t depth = panels_of(d) * PANEL;
-    memset(to, 0, panels_of(n) * depth * PANEL * sizeof *to);
-    for (size_t row = 0; row < n; row++) {
-        float *column = to + row / PANEL * depth * PANEL + row % PANEL;
-        for (size_t i = 0; i < d; i++) {
-            column[i * PANEL] = x[row * stride + i];
-        }
+    for (size_t row = 0; row < n; row += PANEL) {
+        const size_t width = n - row < PANEL ? n - row : PANEL;
+        kernels->pack_transposed(d, width, x + row * stride, stride, PANEL, to);
+        memset(to + d * PANEL, 0, (depth - d) * PANEL * sizeof *to);
+        to += depth * PANEL;
     }
 }
 
@@ -140,12 +141,14 @@ static inline float largest_of(size_t n_panels, const float *row)
 LMN__CLONES static void softmax_row(size_t valid, size_t n_panels, float factor, float *row)
 {
     const size_t step = BLOCK * PANEL;
-    for (size_t i = valid; i < n_panels * PANEL; i++) {
-        row[i / PANEL * step + i % PANEL] = -INFINITY;
+    const size_t n_used = (valid + PANEL - 1) / PANEL;
+    float *last = row + (n_used - 1) * step;
+    for (size_t i = valid - (n_used - 1) * PANEL; i < PANEL; i++) {
+        last[i] = -INFINITY;
     }
-    const float largest = largest_of(n_panels, row);
+    const float largest = largest_of(n_used, row);
     float sums[LMN__PANEL] = {0.0F};
-    for (size_t panel = 0; panel < n_panels; panel++) {
+    for (size_t panel = 0; panel < n_used; panel++) {
         float *line = row + panel * step;
 #pragma omp simd
         for (size_t i = 0; i < PANEL; i++) {
@@ -156,9 +159,10 @@ LMN__CLONES static void softmax_row(size_t valid, size_t n_panels, float factor,
     const float scale = 1.0F / lmn__kernel_sum(PANEL, sums);
     for (size_t panel = 0; panel < n_panels; panel++) {
         float *line = row + panel * step;
+        const float used = panel < n_used ? scale : 0.0F;
 #pragma omp simd
         for (size_t i = 0; i < PANEL; i++) {
-            line[i] *= scale;
+            line[i] = used == 0.0F ? 0.0F : line[i] * used;
         }
     }
 }

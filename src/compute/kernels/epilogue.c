@@ -30,6 +30,12 @@ static void apply_step(const lmn__epilogue_step *step, size_t first, size_t n, s
     case LMN__STEP_GATE:
         lmn__kernel_gate(n, values, step->operand + first, values);
         break;
+    case LMN__STEP_GELU:
+        lmn__kernel_gelu(n, values, values);
+        break;
+    case LMN__STEP_GELU_GRAD:
+        lmn__kernel_gelu_grad(n, step->operand + first, values, values);
+        break;
     case LMN__STEP_SCALE:
     default:
         lmn__kernel_scale(n, values, step->scalar, values);

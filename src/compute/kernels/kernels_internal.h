@@ -26,6 +26,16 @@ size_t lmn__thread_count(void);
 /** Which of them is asking, from 0 on. */
 size_t lmn__thread_index(void);
 
+/* Elements from which on an elementwise loop is worth sharing, and those of a piece of it. */
+#define LMN__PARALLEL_COUNT ((size_t)65536)
+#define LMN__PIECE_COUNT    ((size_t)8192)
+
+/** Elements of the piece of [count] that begins at `first`. */
+static inline size_t lmn__piece(size_t count, size_t first)
+{
+    return count - first < LMN__PIECE_COUNT ? count - first : LMN__PIECE_COUNT;
+}
+
 /* ---- gemm.c: matrix products ---- */
 
 /** One factor of a product as it lies in memory. */
@@ -103,6 +113,9 @@ void lmn__row_copy(size_t n, const float *a, size_t step_a, const float *b, size
 /* ---- unary.c and elementary.c: elementwise with one operand; out may be x ---- */
 
 typedef void (*lmn__unary_fn)(size_t n, const float *x, float *out);
+
+/** With two operands of one shape; out may be either. */
+typedef void (*lmn__binary_fn)(size_t n, const float *a, const float *b, float *out);
 
 void lmn__kernel_relu(size_t n, const float *x, float *out);
 void lmn__kernel_tanh(size_t n, const float *x, float *out);

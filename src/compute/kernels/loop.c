@@ -91,6 +91,18 @@ lmn__loop lmn__loop_transpose(const lmn_shape *x, const size_t *order)
     return merge_axes(&loop);
 }
 
+/* Where row number `row` of the outer axes begins: its index, and both operands. */
+static void find_row(const lmn__loop *loop, size_t row, size_t *index, const float **a,
+                     const float **b)
+{
+    for (size_t axis = loop->n_dims - 1; axis-- > 0;) {
+        index[axis] = row % loop->dims[axis];
+        row /= loop->dims[axis];
+        *a += index[axis] * loop->strides[0][axis];
+        *b += index[axis] * loop->strides[1][axis];
+    }
+}
+
 /* Move to the next row: advance the index of the outer axes and both operands with it. */
 static void next_row(const lmn__loop *loop, size_t *index, const float **a, const float **b)
 {
@@ -107,20 +119,57 @@ static void next_row(const lmn__loop *loop, size_t *index, const float **a, cons
     }
 }
 
-void lmn__loop_run(const lmn__loop *loop, lmn__row_fn row, const float *a, const float *b,
-                   float *out)
+/* Rows first .. first + n_rows - 1. */
+static void run_rows(const lmn__loop *loop, size_t first, size_t n_rows, lmn__row_fn row,
+                     const float *a, const float *b, float *out)
 {
     const size_t last = loop->n_dims - 1;
     const size_t n = loop->dims[last];
-    size_t rows = 1;
-    for (size_t i = 0; i < last; i++) {
-        rows *= loop->dims[i];
-    }
     size_t index[LMN_DIMS_MAX] = {0};
-    for (size_t i = 0; i < rows; i++) {
+    find_row(loop, first, index, &a, &b);
+    out += first * n;
+    for (size_t i = 0; i < n_rows; i++) {
         row(n, a, loop->strides[0][last], b, loop->strides[1][last], out);
         out += n;
         next_row(loop, index, &a, &b);
+    }
+}
+
+/* Piece by piece of the only row. */
+static void run_row(const lmn__loop *loop, lmn__row_fn row, const float *a, const float *b,
+                    float *out)
+{
+    const size_t n = loop->dims[0];
+    const size_t step_a = loop->strides[0][0];
+    const size_t step_b = loop->strides[1][0];
+#pragma omp parallel for schedule(static) if (n > LMN__PARALLEL_COUNT)
+    for (size_t first = 0; first < n; first += LMN__PIECE_COUNT) {
+        row(lmn__piece(n, first), a + first * step_a, step_a, b + first * step_b, step_b,
+            out + first);
+    }
+}
+
+void lmn__loop_run(const lmn__loop *loop, lmn__row_fn row, const float *a, const float *b,
+                   float *out)
+{
+    const size_t n = loop->dims[loop->n_dims - 1];
+    size_t rows = 1;
+    for (size_t i = 0; i + 1 < loop->n_dims; i++) {
+        rows *= loop->dims[i];
+    }
+    if (rows == 1) {
+        run_row(&(lmn__loop){.n_dims = 1,
+                             .dims = {n},
+                             .strides = {{loop->strides[0][loop->n_dims - 1]},
+                                         {loop->strides[1][loop->n_dims - 1]}}},
+                row, a, b, out);
+        return;
+    }
+    /* So many rows at a time that it is worth while, the same number whatever the threads. */
+    const size_t step = n < LMN__PIECE_COUNT ? LMN__PIECE_COUNT / n : 1;
+#pragma omp parallel for schedule(static) if (rows * n > LMN__PARALLEL_COUNT)
+    for (size_t first = 0; first < rows; first += step) {
+        run_rows(loop, first, rows - first < step ? rows - first : step, row, a, b, out);
     }
 }
 

@@ -80,28 +80,41 @@ LMN__CLONES static void sum_products(size_t n_rows, size_t width, size_t stride,
     }
 }
 
-/* The moments of one chunk, merged into those of all rows before. */
-static void merge_chunk(size_t n_rows, size_t width, size_t stride, const float *x, size_t n_before,
-                        double *sums, double *squares)
+/* Chunks that are summed side by side before they are merged in their order. */
+#define GROUP 32
+
+/* Sums over the rows of one chunk: two of each channel of a block. */
+typedef struct chunk {
+    size_t n_rows;
+    float sums[2][BLOCK];
+} chunk;
+
+/* Sums of x and, about their mean, of its squares. */
+static void measure_chunk(size_t width, size_t stride, const float *x, chunk *c)
 {
-    float chunk_sums[BLOCK];
-    float chunk_means[BLOCK];
-    float chunk_squares[BLOCK];
-    const double n = (double)n_rows;
-    const double n_old = (double)n_before;
-    sum_columns(n_rows, width, stride, x, chunk_sums);
+    float means[BLOCK];
+    sum_columns(c->n_rows, width, stride, x, c->sums[0]);
     for (size_t i = 0; i < width; i++) {
-        chunk_means[i] = chunk_sums[i] / (float)n_rows;
+        means[i] = c->sums[0][i] / (float)c->n_rows;
     }
-    sum_squares(n_rows, width, stride, x, chunk_means, chunk_squares);
+    sum_squares(c->n_rows, width, stride, x, means, c->sums[1]);
+}
+
+/* The moments of one chunk, merged into those of all rows before. */
+static void merge_chunk(const chunk *c, size_t width, size_t n_before, double *sums,
+                        double *squares)
+{
+    const double n = (double)c->n_rows;
+    const double n_old = (double)n_before;
     for (size_t i = 0; i < width; i++) {
         /* The squares were taken about the rounded mean. */
-        const double mean = (double)chunk_sums[i] / n;
-        const double error = mean - (double)chunk_means[i];
-        const double own = (double)chunk_squares[i] - n * error * error;
+        const double sum = (double)c->sums[0][i];
+        const double mean = sum / n;
+        const double error = mean - (double)(c->sums[0][i] / (float)c->n_rows);
+        const double own = (double)c->sums[1][i] - n * error * error;
         const double apart = n_before == 0 ? 0.0 : mean - sums[i] / n_old;
         squares[i] += own + apart * apart * n * n_old / (n + n_old);
-        sums[i] += (double)chunk_sums[i];
+        sums[i] += sum;
     }
 }
 
@@ -109,14 +122,31 @@ void lmn__add_moments(lmn__rows rows, size_t n_channels, const float *x, size_t 
                       double *sums, double *squares)
 {
     const size_t step = chunk_rows(n_channels);
-#pragma omp parallel for schedule(static)
     for (size_t block = 0; block < n_channels; block += BLOCK) {
         const size_t width = smaller(BLOCK, n_channels - block);
-        for (size_t done = 0; done < rows.count; done += step) {
-            const float *from = x + (rows.first + done) * n_channels + block;
-            merge_chunk(smaller(step, rows.count - done), width, n_channels, from, n_before + done,
-                        sums + block, squares + block);
+        for (size_t first = 0; first < rows.count; first += GROUP * step) {
+            chunk chunks[GROUP];
+            const size_t n = smaller(GROUP, (rows.count - first + step - 1) / step);
+#pragma omp parallel for schedule(static)
+            for (size_t i = 0; i < n; i++) {
+                const size_t row = first + i * step;
+                chunks[i].n_rows = smaller(step, rows.count - row);
+                measure_chunk(width, n_channels, x + (rows.first + row) * n_channels + block,
+                              &chunks[i]);
+            }
+            for (size_t i = 0; i < n; i++) {
+                merge_chunk(&chunks[i], width, n_before + first + i * step, sums + block,
+                            squares + block);
+            }
         }
+    }
+}
+
+static void add_chunk(const chunk *c, size_t width, double *sums, double *products)
+{
+    for (size_t i = 0; i < width; i++) {
+        sums[i] += (double)c->sums[0][i];
+        products[i] += (double)c->sums[1][i];
     }
 }
 
@@ -124,18 +154,20 @@ void lmn__add_products(lmn__rows rows, size_t n_channels, const float *x, const 
                        const float *mean, double *sums, double *products)
 {
     const size_t step = chunk_rows(n_channels);
-#pragma omp parallel for schedule(static)
     for (size_t block = 0; block < n_channels; block += BLOCK) {
         const size_t width = smaller(BLOCK, n_channels - block);
-        for (size_t done = 0; done < rows.count; done += step) {
-            const size_t offset = (rows.first + done) * n_channels + block;
-            float chunk_sums[BLOCK];
-            float chunk_products[BLOCK];
-            sum_products(smaller(step, rows.count - done), width, n_channels, x + offset,
-                         dy + offset, mean + block, chunk_sums, chunk_products);
-            for (size_t i = 0; i < width; i++) {
-                sums[block + i] += (double)chunk_sums[i];
-                products[block + i] += (double)chunk_products[i];
+        for (size_t first = 0; first < rows.count; first += GROUP * step) {
+            chunk chunks[GROUP];
+            const size_t n = smaller(GROUP, (rows.count - first + step - 1) / step);
+#pragma omp parallel for schedule(static)
+            for (size_t i = 0; i < n; i++) {
+                const size_t row = first + i * step;
+                const size_t offset = (rows.first + row) * n_channels + block;
+                sum_products(smaller(step, rows.count - row), width, n_channels, x + offset,
+                             dy + offset, mean + block, chunks[i].sums[0], chunks[i].sums[1]);
+            }
+            for (size_t i = 0; i < n; i++) {
+                add_chunk(&chunks[i], width, sums + block, products + block);
             }
         }
     }
@@ -296,22 +328,22 @@ void lmn__layer_norm_sums(size_t n_rows, size_t n_channels, const float *x, cons
 {
     double *totals = workspace; /* [2][n_channels] */
     void *rest = workspace + 2 * n_channels;
-    float *chunk = rest; /* [2][n_channels] */
+    float *part = rest; /* [2][n_channels] */
     for (size_t i = 0; i < 2 * n_channels; i++) {
         totals[i] = 0.0;
     }
     for (size_t first = 0; first < n_rows; first += SUM_ROWS) {
         for (size_t i = 0; i < 2 * n_channels; i++) {
-            chunk[i] = 0.0F;
+            part[i] = 0.0F;
         }
         const size_t end = smaller(first + SUM_ROWS, n_rows);
         for (size_t row = first; row < end; row++) {
             const float *x_row = x + row * n_channels;
             add_row_products(n_channels, measure_row(n_channels, x_row, epsilon), x_row,
-                             dy + row * n_channels, chunk, chunk + n_channels);
+                             dy + row * n_channels, part, part + n_channels);
         }
         for (size_t i = 0; i < 2 * n_channels; i++) {
-            totals[i] += (double)chunk[i];
+            totals[i] += (double)part[i];
         }
     }
     for (size_t i = 0; i < 2 * n_channels; i++) {

@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "clones.h"
 #include "kernels_internal.h"
 
 #include <math.h>
@@ -64,7 +65,7 @@ static size_t place_offset(const lmn__pool *pool, const area *seen, size_t place
     return (row * pool->w + place % seen->n_columns) * pool->c;
 }
 
-static void keep_larger(size_t n, const float *restrict x, float *restrict best)
+static inline void keep_larger(size_t n, const float *restrict x, float *restrict best)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -72,21 +73,28 @@ static void keep_larger(size_t n, const float *restrict x, float *restrict best)
     }
 }
 
-void lmn__kernel_max_pool(const lmn__pool *pool, const float *x, float *y)
+/* Output element `index`, all channels. */
+LMN__CLONES static void find_max(const lmn__pool *pool, size_t index, const float *x, float *y)
 {
-    for (size_t i = 0; i < output_count(pool); i++) {
-        const area seen = find_area(pool, i);
-        const float *from = x + seen.offset;
-        float *best = y + i * pool->c;
-        memcpy(best, from, pool->c * sizeof *best);
-        for (size_t place = 1; place < seen.n_rows * seen.n_columns; place++) {
-            keep_larger(pool->c, from + place_offset(pool, &seen, place), best);
-        }
+    const area seen = find_area(pool, index);
+    const float *from = x + seen.offset;
+    float *best = y + index * pool->c;
+    memcpy(best, from, pool->c * sizeof *best);
+    for (size_t place = 1; place < seen.n_rows * seen.n_columns; place++) {
+        keep_larger(pool->c, from + place_offset(pool, &seen, place), best);
     }
 }
 
-static void keep_larger_place(size_t n, const float *restrict x, int32_t place,
-                              float *restrict best, int32_t *restrict places)
+void lmn__kernel_max_pool(const lmn__pool *pool, const float *x, float *y)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < output_count(pool); i++) {
+        find_max(pool, i, x, y);
+    }
+}
+
+static inline void keep_larger_place(size_t n, const float *restrict x, int32_t place,
+                                     float *restrict best, int32_t *restrict places)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -97,8 +105,8 @@ static void keep_larger_place(size_t n, const float *restrict x, int32_t place,
 }
 
 /* places [n <= PIECE] of the maxima of the channels that `from` points to. */
-static void find_places(const lmn__pool *pool, const area *seen, size_t n, const float *from,
-                        int32_t *places)
+static inline void find_places(const lmn__pool *pool, const area *seen, size_t n, const float *from,
+                               int32_t *places)
 {
     float best[PIECE];
     memcpy(best, from, n * sizeof *best);
@@ -135,8 +143,8 @@ void lmn__kernel_max_pool_pick(const lmn__pool *pool, const float *x, const floa
     }
 }
 
-static void add_to_place(size_t n, const float *restrict dy, int32_t place,
-                         const int32_t *restrict places, float *restrict dx)
+static inline void add_to_place(size_t n, const float *restrict dy, int32_t place,
+                                const int32_t *restrict places, float *restrict dx)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -146,8 +154,8 @@ static void add_to_place(size_t n, const float *restrict dy, int32_t place,
 }
 
 /* The share of output element `index` in dx, for all channels. */
-static void add_max_grad(const lmn__pool *pool, size_t index, const float *x, const float *dy,
-                         float *dx)
+LMN__CLONES static void add_max_grad(const lmn__pool *pool, size_t index, const float *x,
+                                     const float *dy, float *dx)
 {
     int32_t places[PIECE];
     const area seen = find_area(pool, index);
@@ -167,6 +175,7 @@ void lmn__kernel_max_pool_grad(const lmn__pool *pool, const float *x, const floa
 {
     const size_t image_count = pool->h * pool->w * pool->c;
     const size_t windows = pool->oh * pool->ow;
+#pragma omp parallel for schedule(static)
     for (size_t image = 0; image < pool->batch; image++) {
         memset(dx + image * image_count, 0, image_count * sizeof *dx);
         for (size_t i = 0; i < windows; i++) {
@@ -176,7 +185,8 @@ void lmn__kernel_max_pool_grad(const lmn__pool *pool, const float *x, const floa
 }
 
 /* to += factor * from */
-static void add_scaled(size_t n, float factor, const float *restrict from, float *restrict to)
+static inline void add_scaled(size_t n, float factor, const float *restrict from,
+                              float *restrict to)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -193,6 +203,7 @@ void lmn__kernel_avg_pool(const lmn__pool *pool, const float *x, float *y)
 {
     const float share = window_share(pool);
     memset(y, 0, output_count(pool) * pool->c * sizeof *y);
+#pragma omp parallel for schedule(static)
     for (size_t i = 0; i < output_count(pool); i++) {
         const area seen = find_area(pool, i);
         for (size_t place = 0; place < seen.n_rows * seen.n_columns; place++) {
@@ -205,12 +216,16 @@ void lmn__kernel_avg_pool(const lmn__pool *pool, const float *x, float *y)
 void lmn__kernel_avg_pool_grad(const lmn__pool *pool, const float *dy, float *dx)
 {
     const float share = window_share(pool);
+    const size_t windows = pool->oh * pool->ow;
     memset(dx, 0, input_count(pool) * sizeof *dx);
-    for (size_t i = 0; i < output_count(pool); i++) {
-        const area seen = find_area(pool, i);
-        for (size_t place = 0; place < seen.n_rows * seen.n_columns; place++) {
-            add_scaled(pool->c, share, dy + i * pool->c,
-                       dx + seen.offset + place_offset(pool, &seen, place));
+#pragma omp parallel for schedule(static)
+    for (size_t image = 0; image < pool->batch; image++) {
+        for (size_t i = image * windows; i < (image + 1) * windows; i++) {
+            const area seen = find_area(pool, i);
+            for (size_t place = 0; place < seen.n_rows * seen.n_columns; place++) {
+                add_scaled(pool->c, share, dy + i * pool->c,
+                           dx + seen.offset + place_offset(pool, &seen, place));
+            }
         }
     }
 }

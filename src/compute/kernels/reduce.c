@@ -60,8 +60,9 @@ LMN__CLONES static void sum_block(size_t rows, size_t columns, size_t row_stride
 static void add_column_sums(size_t rows, size_t columns, const float *restrict x,
                             float *restrict out)
 {
-    float sums[BLOCK_COLUMNS];
+#pragma omp parallel for schedule(static) if (rows * columns > LMN__PARALLEL_COUNT)
     for (size_t column = 0; column < columns; column += BLOCK_COLUMNS) {
+        float sums[BLOCK_COLUMNS];
         const size_t n = smaller(columns - column, BLOCK_COLUMNS);
         for (size_t row = 0; row < rows; row += BLOCK_ROWS) {
             const size_t n_rows = smaller(rows - row, BLOCK_ROWS);

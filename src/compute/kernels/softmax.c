@@ -67,6 +67,7 @@ LMN__CLONES static void exponentials(size_t n, const float *x, float shift, floa
 
 void lmn__kernel_softmax(size_t rows, size_t n, const float *x, float *out)
 {
+#pragma omp parallel for schedule(static) if (rows * n > LMN__PARALLEL_COUNT)
     for (size_t row = 0; row < rows; row++) {
         const float *from = x + row * n;
         float *to = out + row * n;
@@ -110,6 +111,7 @@ LMN__CLONES static float sum_of_exponentials(size_t n, const float *x, float shi
 void lmn__kernel_softmax_cross_entropy(size_t rows, size_t n, const float *logits,
                                        const int32_t *labels, float *out)
 {
+#pragma omp parallel for schedule(static) if (rows * n > LMN__PARALLEL_COUNT)
     for (size_t row = 0; row < rows; row++) {
         const float *x = logits + row * n;
         out[row] = 0.0F;

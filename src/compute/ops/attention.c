@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "kernels/kernels_internal.h"
+#include "lamina/memory.h"
 #include "ops_internal.h"
 
 #include <math.h>
@@ -121,23 +122,46 @@ static lmn__head find_head(const extents *e, const float *qkv, size_t row, size_
         .t = e->t, .d = e->d, .stride = 3 * e->c, .q = q, .k = q + e->c, .v = q + 2 * e->c};
 }
 
+/* Heads are shared among as many threads as there are when the plan is made: the state. */
+static lmn_status prepare_heads(const lmn_tensor *node, lmn__prepared *prepared_out, lmn_error *err)
+{
+    const extents e = extents_of(node);
+    int *threads = lmn_alloc(1, sizeof *threads, err);
+    if (threads == NULL) {
+        return LMN_ERR_MEMORY;
+    }
+    *threads = (int)lmn__thread_count();
+    *prepared_out = (lmn__prepared){
+        .state = threads,
+        .workspace_bytes =
+            (size_t)*threads * lmn_align_up(lmn__attention_workspace(e.t, e.d) * sizeof(float))};
+    return LMN_OK;
+}
+
+static void release_heads(void *state)
+{
+    lmn_free(state);
+}
+
+static float *own_workspace(const lmn__node_run *node_run, const extents *e)
+{
+    const size_t bytes = lmn_align_up(lmn__attention_workspace(e->t, e->d) * sizeof(float));
+    void *own = (char *)node_run->workspace + lmn__thread_index() * bytes;
+    return own;
+}
+
 static lmn_status run_attention(const lmn__node_run *node_run)
 {
     const extents e = extents_of(node_run->node);
     float *out = node_run->output;
-    for (size_t row = 0; row < e.batch; row++) {
-        for (size_t i = 0; i < e.n_heads; i++) {
-            const lmn__head head = find_head(&e, node_run->inputs[0], row, i);
-            lmn__attention(&head, node_run->workspace, out + row * e.t * e.c + i * e.d, e.c);
-        }
+#pragma omp parallel for schedule(static) num_threads(*(const int *)node_run->state)
+    for (size_t i = 0; i < e.batch * e.n_heads; i++) {
+        const size_t row = i / e.n_heads;
+        const lmn__head head = find_head(&e, node_run->inputs[0], row, i % e.n_heads);
+        lmn__attention(&head, own_workspace(node_run, &e),
+                       out + row * e.t * e.c + i % e.n_heads * e.d, e.c);
     }
     return LMN_OK;
-}
-
-static size_t workspace_bytes(const lmn_tensor *node)
-{
-    const extents e = extents_of(node);
-    return lmn__attention_workspace(e.t, e.d) * sizeof(float);
 }
 
 /* Products of the lower triangle: 2 forward, 5 backward. */
@@ -163,13 +187,13 @@ static lmn_status run_grad(const lmn__node_run *node_run)
     const float *qkv = node_run->inputs[0];
     const float *dout = node_run->inputs[1];
     float *dqkv = node_run->output;
-    for (size_t row = 0; row < e.batch; row++) {
-        for (size_t i = 0; i < e.n_heads; i++) {
-            const lmn__head head = find_head(&e, qkv, row, i);
-            float *dq = dqkv + (head.q - qkv);
-            lmn__attention_grad(&head, dout + row * e.t * e.c + i * e.d, e.c, node_run->workspace,
-                                dq, dq + e.c, dq + 2 * e.c);
-        }
+#pragma omp parallel for schedule(static) num_threads(*(const int *)node_run->state)
+    for (size_t i = 0; i < e.batch * e.n_heads; i++) {
+        const size_t row = i / e.n_heads;
+        const lmn__head head = find_head(&e, qkv, row, i % e.n_heads);
+        float *dq = dqkv + (head.q - qkv);
+        lmn__attention_grad(&head, dout + row * e.t * e.c + i % e.n_heads * e.d, e.c,
+                            own_workspace(node_run, &e), dq, dq + e.c, dq + 2 * e.c);
     }
     return LMN_OK;
 }
@@ -225,7 +249,8 @@ static const lmn_tensor *compose_grad(lmn_graph *graph, const lmn_tensor *node)
 static const lmn__op grad_op = {.name = "causal_attention_grad",
                                 .compose = compose_grad,
                                 .run = run_grad,
-                                .workspace_bytes = workspace_bytes,
+                                .prepare = prepare_heads,
+                                .release = release_heads,
                                 .flops = grad_flops};
 
 static const lmn_tensor *vjp_attention(lmn_graph *graph, const lmn_tensor *node,
@@ -242,7 +267,8 @@ static const lmn_tensor *vjp_attention(lmn_graph *graph, const lmn_tensor *node,
 static const lmn__op attention_op = {.name = "causal_attention",
                                      .vjp = vjp_attention,
                                      .run = run_attention,
-                                     .workspace_bytes = workspace_bytes,
+                                     .prepare = prepare_heads,
+                                     .release = release_heads,
                                      .flops = attention_flops};
 
 const lmn_tensor *lmn_causal_attention(lmn_graph *graph, const lmn_tensor *qkv, size_t n_heads)

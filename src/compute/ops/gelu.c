@@ -47,9 +47,7 @@ const lmn_tensor *lmn_erf(lmn_graph *graph, const lmn_tensor *x)
 /* gelu_grad(x, dy): dy times the slope at x. */
 static lmn_status run_gelu_grad(const lmn__node_run *node_run)
 {
-    lmn__kernel_gelu_grad(lmn_shape_count(&node_run->node->shape), node_run->inputs[0],
-                          node_run->inputs[1], node_run->output);
-    return LMN_OK;
+    return lmn__run_binary(node_run, lmn__kernel_gelu_grad);
 }
 
 /* dy (Phi(x) + x phi(x)), Phi(x) = (1 + erf(x / sqrt 2)) / 2, phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
@@ -71,8 +69,18 @@ static unsigned overwrites_both(const lmn_tensor *node)
     return 3U;
 }
 
+static bool gelu_grad_as_step(const lmn_tensor *node, size_t input, lmn__epilogue_step *step_out,
+                              size_t *operand_out)
+{
+    (void)node;
+    *step_out = (lmn__epilogue_step){.kind = LMN__STEP_GELU_GRAD};
+    *operand_out = 0;
+    return input == 1;
+}
+
 static const lmn__op gelu_grad_op = {.name = "gelu_grad",
                                      .compose = compose_gelu_grad,
+                                     .as_step = gelu_grad_as_step,
                                      .run = run_gelu_grad,
                                      .may_overwrite = overwrites_both};
 
@@ -91,8 +99,21 @@ static const lmn_tensor *vjp_gelu(lmn_graph *graph, const lmn_tensor *node, cons
     return lmn__tensor_new(graph, &gelu_grad_op, inputs, 2, node->shape, LMN_F32, NULL);
 }
 
-static const lmn__op gelu_op = {
-    .name = "gelu", .vjp = vjp_gelu, .run = run_gelu, .may_overwrite = lmn__overwrites_first};
+static bool gelu_as_step(const lmn_tensor *node, size_t input, lmn__epilogue_step *step_out,
+                         size_t *operand_out)
+{
+    (void)node;
+    (void)input;
+    *step_out = (lmn__epilogue_step){.kind = LMN__STEP_GELU};
+    *operand_out = SIZE_MAX;
+    return true;
+}
+
+static const lmn__op gelu_op = {.name = "gelu",
+                                .vjp = vjp_gelu,
+                                .as_step = gelu_as_step,
+                                .run = run_gelu,
+                                .may_overwrite = lmn__overwrites_first};
 
 const lmn_tensor *lmn_gelu(lmn_graph *graph, const lmn_tensor *x)
 {

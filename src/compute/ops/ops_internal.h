@@ -14,6 +14,9 @@
 /** Run a kernel over the only operand. */
 lmn_status lmn__run_unary(const lmn__node_run *node_run, lmn__unary_fn kernel);
 
+/** The same for two operands of the result's shape. */
+lmn_status lmn__run_binary(const lmn__node_run *node_run, lmn__binary_fn kernel);
+
 /** may_overwrite of elementwise ops: operand 0. */
 unsigned lmn__overwrites_first(const lmn_tensor *node);
 

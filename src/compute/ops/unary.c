@@ -11,7 +11,26 @@
 
 lmn_status lmn__run_unary(const lmn__node_run *node_run, lmn__unary_fn kernel)
 {
-    kernel(lmn_shape_count(&node_run->node->shape), node_run->inputs[0], node_run->output);
+    const size_t count = lmn_shape_count(&node_run->node->shape);
+    const float *x = node_run->inputs[0];
+    float *out = node_run->output;
+#pragma omp parallel for schedule(static) if (count > LMN__PARALLEL_COUNT)
+    for (size_t first = 0; first < count; first += LMN__PIECE_COUNT) {
+        kernel(lmn__piece(count, first), x + first, out + first);
+    }
+    return LMN_OK;
+}
+
+lmn_status lmn__run_binary(const lmn__node_run *node_run, lmn__binary_fn kernel)
+{
+    const size_t count = lmn_shape_count(&node_run->node->shape);
+    const float *a = node_run->inputs[0];
+    const float *b = node_run->inputs[1];
+    float *out = node_run->output;
+#pragma omp parallel for schedule(static) if (count > LMN__PARALLEL_COUNT)
+    for (size_t first = 0; first < count; first += LMN__PIECE_COUNT) {
+        kernel(lmn__piece(count, first), a + first, b + first, out + first);
+    }
     return LMN_OK;
 }
 
@@ -39,8 +58,14 @@ static const lmn_tensor *one(lmn_graph *graph)
 
 static lmn_status run_scale(const lmn__node_run *node_run)
 {
-    lmn__kernel_scale(lmn_shape_count(&node_run->node->shape), node_run->inputs[0],
-                      node_run->node->attributes.scalar, node_run->output);
+    const size_t count = lmn_shape_count(&node_run->node->shape);
+    const float factor = node_run->node->attributes.scalar;
+    const float *x = node_run->inputs[0];
+    float *out = node_run->output;
+#pragma omp parallel for schedule(static) if (count > LMN__PARALLEL_COUNT)
+    for (size_t first = 0; first < count; first += LMN__PIECE_COUNT) {
+        lmn__kernel_scale(lmn__piece(count, first), x + first, factor, out + first);
+    }
     return LMN_OK;
 }
 
@@ -259,9 +284,7 @@ const lmn_tensor *lmn_abs(lmn_graph *graph, const lmn_tensor *x)
 
 static lmn_status run_gate(const lmn__node_run *node_run)
 {
-    lmn__kernel_gate(lmn_shape_count(&node_run->node->shape), node_run->inputs[0],
-                     node_run->inputs[1], node_run->output);
-    return LMN_OK;
+    return lmn__run_binary(node_run, lmn__kernel_gate);
 }
 
 static unsigned overwrites_both(const lmn_tensor *node)
