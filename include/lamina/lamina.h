@@ -7,6 +7,7 @@
 #define LAMINA_LAMINA_H
 
 #include "lamina/allocator.h"
+#include "lamina/augment.h"
 #include "lamina/checkpoint.h"
 #include "lamina/clock.h"
 #include "lamina/collective.h"
