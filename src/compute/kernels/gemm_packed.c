@@ -26,7 +26,7 @@ static const size_t COLUMNS = 4096;
 static const size_t LINES = 144;
 
 /* Tiles that are packed side by side, so that what is read follows each other in memory. */
-static const size_t PACKED_TILES = 8;
+static const size_t PACKED_TILES = 32;
 
 /* Products below so many multiplications are left to OpenBLAS. */
 static const double SMALLEST = 1e6;
