@@ -7,6 +7,7 @@
 #   release       gcc, warnings as errors, every test (ranks 1 to 4, rooms, headers, install)
 #   ubsan         clang, shared library, UndefinedBehaviorSanitizer, unit tests
 #   asan          gcc, AddressSanitizer and UBSan, unit tests and MPI tests on 2 and 3 ranks
+#   tsan          gcc, ThreadSanitizer, the reader's tests
 #   tidy          clang-tidy 14 on every C file
 #   cppcheck      cppcheck on the library and the program
 #
@@ -15,7 +16,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 jobs=$(nproc)
-stages=${LAMINA_TEST_STAGES:-"dependencies format release ubsan asan tidy cppcheck"}
+stages=${LAMINA_TEST_STAGES:-"dependencies format release ubsan asan tsan tidy cppcheck"}
 
 # tool_14 NAME: the command of LLVM 14's tool, since other versions format and warn otherwise.
 tool_14() {
@@ -72,6 +73,12 @@ stage_ubsan() {
 stage_asan() {
     build asan
     run_tests asan -L 'unit|mpi' -E 'np(1|4)$'
+}
+
+# OpenMP's loops are left out: its library is not built for ThreadSanitizer.
+stage_tsan() {
+    build tsan
+    run_tests tsan -R '^unit\.test_reader$'
 }
 
 # One process a file: version 14 reports va_list wrongly from the second file on.
