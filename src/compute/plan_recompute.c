@@ -241,9 +241,9 @@ static bool append_with_chains(search *s, size_t node)
         const size_t n = collect_chain(s, read[k], node);
         possible = n > 0;
         for (size_t i = 0; i < n && possible; i++) {
-            const size_t again = s->chain[i];
-            s->until[again] = kept_until(s, again, node);
-            possible = append(s, again, node, true);
+            const size_t part = s->chain[i];
+            s->until[part] = kept_until(s, part, node);
+            possible = append(s, part, node, true);
         }
     }
     return possible && append(s, node, node, false);
