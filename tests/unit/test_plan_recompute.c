@@ -388,6 +388,67 @@ static void plan_with_limit_of_a_forward_pass_runs_nothing_again(void **state)
     lmn_graph_destroy(s.graph);
 }
 
+/*
+ * Statistics of a batch of two are as large as the batch, and wait as long: giving them up would
+ * pay, but nobody asks other ranks twice. They are no outputs here.
+ */
+static void plan_with_limit_of_statistics_asks_ranks_once(void **state)
+{
+    (void)state;
+    enum { N_LAYERS = 8 };
+    subject s = {.graph = check_new_graph(), .n_outputs = N_LAYERS, .run = {.training = true}};
+    const lmn_shape batch = {.n_dims = 2, .dims = {2, COUNT}};
+    const lmn_shape row = {.n_dims = 1, .dims = {COUNT}};
+    const lmn_tensor *x = lmn_input(s.graph, "x", LMN_F32, batch);
+    const lmn_tensor *running = lmn_input(s.graph, "running", LMN_F32, batch);
+    const lmn_tensor *shift = lmn_constant(s.graph, 0.5F, row);
+    const lmn_tensor *scales[N_LAYERS];
+    for (size_t i = 0; i < N_LAYERS; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "scale%zu", i);
+        scales[i] = lmn_parameter(s.graph, name, row, (lmn_init){0});
+        const lmn_tensor *statistics = lmn_batch_statistics(s.graph, x, NULL, running, true);
+        x = lmn_tanh(s.graph, lmn_batch_norm(s.graph, x, statistics, scales[i], shift, 0.1F));
+    }
+    lmn_error err = lmn_error_none();
+    const lmn_tensor *loss = lmn_reduce_sum(s.graph, x, LMN_ALL_AXES, false);
+    if (lmn_gradients(s.graph, loss, scales, N_LAYERS, s.outputs, &err) != LMN_OK) {
+        fail_msg("%s", err.message);
+    }
+    const finding f = check_subject(&s);
+    assert_true(f.n_again > 0);
+    lmn_graph_destroy(s.graph);
+}
+
+/*
+ * The small value waits longer and is given up first, but only giving up the large one reaches the
+ * limit, which makes the first vain.
+ */
+static void plan_with_limit_keeps_again_what_was_given_up_in_vain(void **state)
+{
+    (void)state;
+    subject s = {.graph = check_new_graph(), .n_outputs = 2};
+    const lmn_tensor *waiting[3];
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const names[3] = {"small", "large", "largest"};
+        const lmn_shape shape = {.n_dims = 1, .dims = {(size_t)COUNT << (2 * i)}};
+        waiting[i] = lmn_tanh(s.graph, lmn_input(s.graph, names[i], LMN_F32, shape));
+    }
+    const lmn_tensor *sum = lmn_reduce_sum(s.graph, waiting[2], LMN_ALL_AXES, false);
+    for (size_t i = 2; i > 0; i--) {
+        sum = lmn_add(s.graph, sum, lmn_reduce_sum(s.graph, waiting[i - 1], LMN_ALL_AXES, false));
+    }
+    /* With two outputs nothing before them is eager: ops run as they are written here. */
+    s.outputs[0] = lmn_scale(s.graph, sum, 2.0F);
+    s.outputs[1] = lmn_scale(s.graph, sum, 3.0F);
+    const finding f = check_subject(&s);
+    assert_int_equal(f.n_again, 2);
+    lmn_plan *plan = new_limited_plan(&s, f.natural - 4 * COUNT * sizeof(float));
+    assert_int_equal(lmn_plan_get_stats(plan).n_recomputed, 1);
+    lmn_plan_destroy(plan);
+    lmn_graph_destroy(s.graph);
+}
+
 static void plan_create_limit_that_cannot_be_kept_says_what_can(void **state)
 {
     (void)state;
@@ -450,6 +511,8 @@ int main(void)
         cmocka_unit_test(plan_with_limit_of_gpt_gives_the_same_bits),
         cmocka_unit_test(plan_with_limit_of_a_chain_needs_the_root_of_its_length),
         cmocka_unit_test(plan_with_limit_of_a_forward_pass_runs_nothing_again),
+        cmocka_unit_test(plan_with_limit_of_statistics_asks_ranks_once),
+        cmocka_unit_test(plan_with_limit_keeps_again_what_was_given_up_in_vain),
         cmocka_unit_test(plan_create_limit_that_cannot_be_kept_says_what_can),
         cmocka_unit_test(plan_with_limit_of_random_graphs_gives_the_same_bits),
         cmocka_unit_test(plan_with_least_limit_of_random_graphs_equals_the_naive_executor),
