@@ -443,7 +443,7 @@ static void plan_with_limit_keeps_again_what_was_given_up_in_vain(void **state)
     s.outputs[1] = lmn_scale(s.graph, sum, 3.0F);
     const finding f = check_subject(&s);
     assert_int_equal(f.n_again, 2);
-    lmn_plan *plan = new_limited_plan(&s, f.natural - 4 * COUNT * sizeof(float));
+    lmn_plan *plan = new_limited_plan(&s, f.natural - sizeof(float) * 4 * COUNT);
     assert_int_equal(lmn_plan_get_stats(plan).n_recomputed, 1);
     lmn_plan_destroy(plan);
     lmn_graph_destroy(s.graph);
