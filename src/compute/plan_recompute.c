@@ -6,8 +6,8 @@
  * right before the first use after it, from values that are still there; what has been dropped
  * itself, or has died since, is run again first. So a chain of dropped values becomes a segment
  * between two kept ones: T. Chen et al., "Training deep nets with sublinear memory cost",
- * arXiv:1604.06174. What a segment computes again stays until its own last use, unless it is dropped
- * a second time and runs again for itself. plan_segments.c has this part.
+ * arXiv:1604.06174. What a segment computes again stays until its own last use, unless it is
+ * dropped a second time and runs again for itself. plan_segments.c has this part.
  *
  * Which values to drop is decided greedily, one at a time. Where the plan needs most memory, those
  * are looked at that wait there. They are tried in the order of

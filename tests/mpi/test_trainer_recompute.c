@@ -16,17 +16,6 @@
 
 enum { STEPS = 4 };
 
-static lmn_training_summary train(const training *t, const lmn_task *task,
-                                  const lmn_trainer_options *options)
-{
-    lmn_training_summary summary = {0};
-    lmn_error err = lmn_error_none();
-    if (training_try(t, t->dataset, task, options, &summary, &err) != LMN_OK) {
-        fail_msg("%s", err.message);
-    }
-    return summary;
-}
-
 /* The limit that the refusal of a smaller one names; all ranks must be refused alike. */
 static size_t find_least(const training *t, const lmn_task *task,
                          const lmn_trainer_options *options)
@@ -70,10 +59,10 @@ static void check_model(const training *t, const char *model)
     const lmn_task task = lmn_vision_task_get(&vision);
     lmn_trainer_options options = training_options(STEPS);
     options.reducer.allocate = "uniform";
-    const lmn_training_summary free = train(t, &task, &options);
+    const lmn_training_summary free = training_run_task(t, &task, &options);
     options.memory_bytes = find_least(t, &task, &options);
     assert_true(count_recomputed(t, &task, &options) > 0);
-    const lmn_training_summary limited = train(t, &task, &options);
+    const lmn_training_summary limited = training_run_task(t, &task, &options);
     assert_true(limited.param_hash == free.param_hash);
     assert_true(limited.loss == free.loss);
     assert_true(limited.bytes_sent == free.bytes_sent);
