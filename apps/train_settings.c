@@ -178,6 +178,15 @@ static const option_row rows[] = {
      .initial = "auto",
      .environment = "LAMINA_THREADS",
      .help = "threads of each rank; auto: the cores it shares with no other rank"},
+    {.name = "memory",
+     .type = OPTION_BYTES,
+     .offset = MEMBER(memory_bytes),
+     .argument = "BYTES",
+     .initial = "0",
+     .environment = "LAMINA_MEMORY",
+     .max = 1e18,
+     .help = "limit for the values of a step on each rank, outside parameters and optimiser; what "
+             "does not fit is computed again: slower, same bits; 0: no limit"},
     {.name = "plan-only",
      .type = OPTION_FLAG,
      .offset = MEMBER(plan_only),
@@ -253,6 +262,7 @@ lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *op
     o.checkpoint_keep = (size_t)s->keep;
     o.resume = s->resume;
     o.verify_every = s->verify_every;
+    o.memory_bytes = (size_t)s->memory_bytes;
     if (s->checkpoint_every != NULL) {
         status = apply_checkpoint_every(s->checkpoint_every, &o, err);
     }

@@ -29,6 +29,7 @@ typedef struct train_settings {
     uint64_t evaluate_every;
     uint64_t verify_every;
     const char *threads;
+    uint64_t memory_bytes;
     uint64_t bucket_bytes;
     bool plan_only;
     bool is_quiet;

@@ -23,6 +23,9 @@ typedef struct lmn_plan lmn_plan;
 /** How to plan; lmn_plan_options_default says what is usual. */
 typedef struct lmn_plan_options {
     bool fuse; /* elementwise ops into the op before them; true. Changes speed, but no bit. */
+    size_t memory_bytes; /* limit of lmn_plan_stats.memory_bytes; 0: none. A plan that needs more
+                            gives values up between two uses and computes them again, which takes
+                            time and changes no bit. */
 } lmn_plan_options;
 
 lmn_plan_options lmn_plan_options_default(void);
@@ -33,7 +36,8 @@ lmn_plan_options lmn_plan_options_default(void);
  * outputs  [n_outputs] tensors of the graph, all different
  * options  NULL: the default
  * Gradients are scheduled as early as their inputs allow, so that communication can start.
- * Errors: the graph's own, LMN_ERR_MEMORY, LMN_ERR_ARGUMENT.
+ * Errors: the graph's own, LMN_ERR_ARGUMENT, LMN_ERR_MEMORY (also: a limit that recomputation does
+ * not reach; the message names the smallest limit that it does, and that one is then accepted).
  */
 lmn_status lmn_plan_create(const lmn_graph *graph, const lmn_tensor *const *outputs,
                            size_t n_outputs, const lmn_plan_options *options, lmn_plan **plan_out,
@@ -86,12 +90,18 @@ lmn_status lmn_plan_run(lmn_plan *plan, const lmn_run *run, lmn_error *err) LMN_
 
 /** What planning decided; plain data. */
 typedef struct lmn_plan_stats {
-    size_t n_nodes;     /* nodes that run */
+    size_t n_nodes;     /* nodes that run, each time that one is run again counted */
     size_t n_in_place;  /* of these, the ones that overwrite an input */
     size_t n_fused;     /* ops that run as part of another node, not counted in n_nodes */
     size_t arena_bytes; /* for intermediate values and workspaces, without outputs and constants */
-    size_t unshared_bytes; /* what the same would need without reuse */
-    double flops;          /* floating point operations of products and convolutions in one run */
+    size_t unshared_bytes;  /* what the same would need without reuse */
+    size_t memory_bytes;    /* all memory of the plan: arena_bytes, constants, and every output that
+                               is computed, even when it is bound elsewhere later; without inputs and
+                               parameters, which are the caller's */
+    size_t unlimited_bytes; /* memory_bytes without a limit */
+    size_t n_recomputed;    /* of n_nodes, those that compute again what was given up */
+    double flops;           /* floating point operations of products and convolutions in one run */
+    double recomputed_flops; /* of these, for the second time */
 } lmn_plan_stats;
 
 lmn_plan_stats lmn_plan_get_stats(const lmn_plan *plan);
@@ -105,6 +115,7 @@ typedef struct lmn_plan_node {
     double flops;             /* of products and convolutions */
     size_t bytes;             /* read and written, without workspaces */
     bool in_place;
+    bool recomputed; /* computes again what was given up to save memory */
 } lmn_plan_node;
 
 /** The node that runs at place `index` of n_nodes. */

@@ -59,6 +59,8 @@ typedef struct lmn_trainer_options {
                                          without it a directory with checkpoints is refused */
     uint64_t verify_every; /* steps between comparisons of parameters across ranks; 100 */
     uint64_t skip_limit;   /* skipped steps in a row that end the run; 50 */
+    size_t memory_bytes;   /* limit of the plan of a step on each rank, as in lmn_plan_options;
+                              0: none */
     /* Asked on every rank after every step: true on any rank ends the run on all of them after the
      * same step, with a checkpoint. May be NULL. */
     bool (*should_stop)(void *user);

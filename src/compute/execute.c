@@ -69,7 +69,12 @@ static lmn_status run_group(const lmn_plan *plan, const lmn_tensor *last, const 
 static lmn_status run_at(const lmn_plan *plan, size_t position, const lmn_run *run, lmn_error *err)
 {
     const double start = run->node_seconds != NULL ? lmn_clock_seconds() : 0.0;
-    const lmn_status status = run_group(plan, plan->order[position], run, err);
+    const lmn_tensor *last = plan->order[position];
+    if (plan->places[last->index] == LMN__PLACE_ARENA) {
+        /* A value that is computed again may have another place than before. */
+        plan->memory[last->index] = lmn__plan_arena_at(plan, position);
+    }
+    const lmn_status status = run_group(plan, last, run, err);
     if (run->node_seconds != NULL) {
         run->node_seconds[position] += lmn_clock_seconds() - start;
     }

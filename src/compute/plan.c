@@ -38,21 +38,26 @@ static lmn_status check_outputs(const lmn_graph *graph, const lmn_tensor *const 
 static lmn_status allocate_tables(lmn_plan *plan, lmn_error *err)
 {
     const size_t n = plan->n_tensors;
+    const size_t capacity = plan->capacity;
     plan->outputs = lmn_alloc(plan->n_outputs, sizeof *plan->outputs, err);
     plan->output_order = lmn_alloc(plan->n_outputs, sizeof *plan->output_order, err);
     plan->needed = lmn_alloc(n, sizeof *plan->needed, err);
     plan->root = lmn_alloc(n, sizeof *plan->root, err);
     plan->groups = lmn_alloc(n, sizeof *plan->groups, err);
-    plan->order = (const lmn_tensor **)lmn_alloc(n, sizeof(lmn_tensor *), err);
-    plan->last_use = lmn_alloc(n, sizeof *plan->last_use, err);
+    plan->order = (const lmn_tensor **)lmn_alloc(capacity, sizeof(lmn_tensor *), err);
+    plan->again = lmn_alloc(capacity, sizeof *plan->again, err);
+    plan->last_use = lmn_alloc(capacity, sizeof *plan->last_use, err);
+    plan->writer = lmn_alloc(n, sizeof *plan->writer, err);
     plan->places = lmn_alloc(n, sizeof *plan->places, err);
-    plan->blocks = lmn_alloc(n, sizeof *plan->blocks, err);
-    plan->block_of = lmn_alloc(n, sizeof *plan->block_of, err);
+    plan->blocks = lmn_alloc(capacity, sizeof *plan->blocks, err);
+    plan->block_of = lmn_alloc(capacity, sizeof *plan->block_of, err);
+    plan->in_place = lmn_alloc(capacity, sizeof *plan->in_place, err);
     plan->memory = (void **)lmn_alloc(n, sizeof *plan->memory, err);
     const bool complete = plan->outputs != NULL && plan->output_order != NULL &&
                           plan->needed != NULL && plan->root != NULL && plan->groups != NULL &&
-                          plan->order != NULL && plan->last_use != NULL && plan->places != NULL &&
-                          plan->blocks != NULL && plan->block_of != NULL && plan->memory != NULL;
+                          plan->order != NULL && plan->again != NULL && plan->last_use != NULL &&
+                          plan->writer != NULL && plan->places != NULL && plan->blocks != NULL &&
+                          plan->block_of != NULL && plan->in_place != NULL && plan->memory != NULL;
     return complete ? LMN_OK : LMN_ERR_MEMORY;
 }
 
@@ -91,16 +96,20 @@ static void fill_constant(const lmn_tensor *constant, void *memory)
     }
 }
 
-/* Enter every address inside the plan into the table. */
+/* Enter every address inside the plan into the table; those in the arena a run enters again. */
 static void fill_memory_table(lmn_plan *plan)
 {
+    for (size_t position = 0; position < plan->n_nodes; position++) {
+        const size_t index = plan->order[position]->index;
+        if (plan->places[index] == LMN__PLACE_ARENA) {
+            plan->memory[index] = lmn__plan_arena_at(plan, position);
+        }
+    }
     size_t constants_used = 0;
     size_t kept_used = 0;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const lmn_tensor *tensor = lmn__graph_tensor(plan->graph, i);
-        if (plan->places[i] == LMN__PLACE_ARENA) {
-            plan->memory[i] = (char *)plan->arena + plan->blocks[plan->block_of[i]].offset;
-        } else if (plan->places[i] == LMN__PLACE_KEPT) {
+        if (plan->places[i] == LMN__PLACE_KEPT) {
             plan->memory[i] = (char *)plan->kept + kept_used;
             kept_used += lmn_align_up(lmn__tensor_bytes(tensor));
         } else if (plan->places[i] == LMN__PLACE_CONSTANT) {
@@ -108,6 +117,25 @@ static void fill_memory_table(lmn_plan *plan)
             constants_used += lmn_align_up(lmn__tensor_bytes(tensor));
             fill_constant(tensor, plan->memory[i]);
         }
+    }
+}
+
+/* The stats that are sums over the nodes. */
+static void count_nodes(lmn_plan *plan)
+{
+    lmn_plan_stats *stats = &plan->stats;
+    stats->n_nodes = plan->n_nodes;
+    for (size_t position = 0; position < plan->n_nodes; position++) {
+        const lmn_tensor *last = plan->order[position];
+        const size_t workspace = plan->groups[last->index].prepared.workspace_bytes;
+        const bool in_arena = plan->places[last->index] == LMN__PLACE_ARENA;
+        const double flops = lmn__group_flops(plan, last);
+        stats->unshared_bytes +=
+            lmn_align_up(workspace) + (in_arena ? lmn_align_up(lmn__tensor_bytes(last)) : 0);
+        stats->n_in_place += plan->in_place[position] ? 1 : 0;
+        stats->n_recomputed += plan->again[position] ? 1 : 0;
+        stats->flops += flops;
+        stats->recomputed_flops += plan->again[position] ? flops : 0.0;
     }
 }
 
@@ -130,13 +158,15 @@ static lmn_status build(lmn_plan *plan, const lmn_tensor *const *outputs,
         status = lmn__plan_prepare(plan, err);
     }
     if (status == LMN_OK) {
-        status = lmn__plan_place(plan, err);
+        lmn__plan_place(plan);
+        status = lmn__plan_fit(plan, options->memory_bytes, err);
     }
     if (status == LMN_OK) {
         status = allocate_memory(plan, err);
     }
     if (status == LMN_OK) {
         fill_memory_table(plan);
+        count_nodes(plan);
     }
     return status;
 }
@@ -165,7 +195,9 @@ lmn_status lmn_plan_create(const lmn_graph *graph, const lmn_tensor *const *outp
     plan->graph = graph;
     plan->n_tensors = lmn__graph_tensor_count(graph);
     plan->n_outputs = n_outputs;
-    status = build(plan, outputs, options != NULL ? options : &usual, err);
+    options = options != NULL ? options : &usual;
+    plan->capacity = options->memory_bytes > 0 ? 2 * plan->n_tensors : plan->n_tensors;
+    status = build(plan, outputs, options, err);
     if (status != LMN_OK) {
         lmn_plan_destroy(plan);
         return status;
@@ -187,10 +219,13 @@ void lmn_plan_destroy(lmn_plan *plan)
     lmn_free(plan->constants);
     lmn_free(plan->arena);
     lmn_free((void *)plan->memory);
+    lmn_free(plan->in_place);
     lmn_free(plan->block_of);
     lmn_free(plan->blocks);
     lmn_free(plan->places);
+    lmn_free(plan->writer);
     lmn_free(plan->last_use);
+    lmn_free(plan->again);
     lmn_free((void *)plan->order);
     lmn_free(plan->groups);
     lmn_free(plan->root);
@@ -279,18 +314,6 @@ lmn_plan_stats lmn_plan_get_stats(const lmn_plan *plan)
     return plan->stats;
 }
 
-/* Bytes that a group reads and writes. */
-static size_t moved_bytes(const lmn_plan *plan, const lmn_tensor *last)
-{
-    const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX];
-    const size_t n = lmn__group_inputs(plan, last, inputs);
-    size_t bytes = lmn__tensor_bytes(last);
-    for (size_t k = 0; k < n; k++) {
-        bytes += lmn__tensor_bytes(inputs[k]);
-    }
-    return bytes;
-}
-
 lmn_plan_node lmn_plan_get_node(const lmn_plan *plan, size_t index)
 {
     const lmn_tensor *last = plan->order[index];
@@ -301,9 +324,10 @@ lmn_plan_node lmn_plan_get_node(const lmn_plan *plan, size_t index)
         .fused = group->fused,
         .kernel = group->prepared.kernel != NULL ? group->prepared.kernel : "c",
         .tensor = last,
-        .flops = op->flops != NULL ? op->flops(group->first) : 0.0,
-        .bytes = moved_bytes(plan, last),
-        .in_place = group->in_place,
+        .flops = lmn__group_flops(plan, last),
+        .bytes = lmn__group_bytes(plan, last),
+        .in_place = plan->in_place[index],
+        .recomputed = plan->again[index],
     };
 }
 
@@ -311,8 +335,7 @@ bool lmn_plan_asks_ranks(const lmn_plan *plan)
 {
     bool asks = false;
     for (size_t i = 0; i < plan->n_nodes; i++) {
-        const lmn_tensor *first = plan->groups[plan->order[i]->index].first;
-        asks = asks || (first->op->asks_ranks != NULL && first->op->asks_ranks(first));
+        asks = asks || lmn__group_asks_ranks(plan, plan->order[i]);
     }
     return asks;
 }

@@ -160,6 +160,29 @@ size_t lmn__group_inputs(const lmn_plan *plan, const lmn_tensor *last,
     return n;
 }
 
+size_t lmn__group_bytes(const lmn_plan *plan, const lmn_tensor *last)
+{
+    const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX];
+    const size_t n = lmn__group_inputs(plan, last, inputs);
+    size_t bytes = lmn__tensor_bytes(last);
+    for (size_t k = 0; k < n; k++) {
+        bytes += lmn__tensor_bytes(inputs[k]);
+    }
+    return bytes;
+}
+
+double lmn__group_flops(const lmn_plan *plan, const lmn_tensor *last)
+{
+    const lmn_tensor *first = plan->groups[last->index].first;
+    return first->op->flops != NULL ? first->op->flops(first) : 0.0;
+}
+
+bool lmn__group_asks_ranks(const lmn_plan *plan, const lmn_tensor *last)
+{
+    const lmn_tensor *first = plan->groups[last->index].first;
+    return first->op->asks_ranks != NULL && first->op->asks_ranks(first);
+}
+
 lmn_status lmn__plan_fuse(lmn_plan *plan, bool fuse, lmn_error *err)
 {
     const size_t n = plan->n_tensors;

@@ -142,7 +142,7 @@ static bool can_overwrite(const lmn_plan *plan, size_t position, size_t k)
     const unsigned allowed = first->op->may_overwrite(first);
     const lmn_tensor *root = root_of(plan, first->inputs[k]);
     if ((allowed >> k & 1U) == 0 || plan->places[root->index] != LMN__PLACE_ARENA ||
-        plan->last_use[root->index] != position ||
+        plan->last_use[plan->writer[root->index]] != position ||
         lmn__tensor_bytes(root) != lmn__tensor_bytes(last)) {
         return false;
     }
@@ -172,52 +172,45 @@ static const lmn_tensor *find_overwritten(const lmn_plan *plan, size_t position)
     return NULL;
 }
 
-static void make_blocks(lmn_plan *plan)
+/* The block of what is written at `position`: that of the operand it overwrites, or a new one. */
+static size_t block_at(lmn_plan *plan, size_t position)
 {
+    const lmn_tensor *overwritten = find_overwritten(plan, position);
+    plan->in_place[position] = overwritten != NULL;
+    if (overwritten != NULL) {
+        return plan->block_of[plan->writer[overwritten->index]];
+    }
+    plan->blocks[plan->n_blocks] = (lmn__block){
+        .bytes = lmn_align_up(lmn__tensor_bytes(plan->order[position])), .first = position};
+    plan->n_blocks++;
+    return plan->n_blocks - 1;
+}
+
+void lmn__plan_share(lmn_plan *plan)
+{
+    plan->n_blocks = 0;
     for (size_t position = 0; position < plan->n_nodes; position++) {
-        const lmn_tensor *node = plan->order[position];
-        if (plan->places[node->index] != LMN__PLACE_ARENA) {
-            continue;
+        const size_t index = plan->order[position]->index;
+        plan->in_place[position] = false;
+        if (plan->places[index] == LMN__PLACE_ARENA) {
+            const size_t block = block_at(plan, position);
+            plan->block_of[position] = block;
+            plan->blocks[block].last = plan->last_use[position];
         }
-        const size_t bytes = lmn_align_up(lmn__tensor_bytes(node));
-        plan->stats.unshared_bytes += bytes;
-        const lmn_tensor *overwritten = find_overwritten(plan, position);
-        if (overwritten != NULL) {
-            const size_t block = plan->block_of[overwritten->index];
-            plan->block_of[node->index] = block;
-            plan->blocks[block].last = plan->last_use[node->index];
-            plan->groups[node->index].in_place = true;
-            plan->stats.n_in_place++;
-            continue;
-        }
-        plan->block_of[node->index] = plan->n_blocks;
-        plan->blocks[plan->n_blocks] =
-            (lmn__block){.bytes = bytes, .first = position, .last = plan->last_use[node->index]};
-        plan->n_blocks++;
+        plan->writer[index] = position;
     }
 }
 
-/* Workspaces and work of all groups. */
-static void measure_groups(lmn_plan *plan)
+void *lmn__plan_arena_at(const lmn_plan *plan, size_t position)
 {
-    for (size_t position = 0; position < plan->n_nodes; position++) {
-        const lmn__group *group = &plan->groups[plan->order[position]->index];
-        const lmn__op *op = group->first->op;
-        const size_t bytes = group->prepared.workspace_bytes;
-        plan->stats.unshared_bytes += lmn_align_up(bytes);
-        if (bytes > plan->workspace_bytes) {
-            plan->workspace_bytes = bytes;
-        }
-        plan->stats.flops += op->flops == NULL ? 0.0 : op->flops(group->first);
-    }
+    return (char *)plan->arena + plan->blocks[plan->block_of[position]].offset;
 }
 
-lmn_status lmn__plan_place(lmn_plan *plan, lmn_error *err)
+void lmn__plan_place(lmn_plan *plan)
 {
     choose_places(plan);
-    make_blocks(plan);
-    measure_groups(plan);
-    const lmn_status status = lmn__plan_pack(plan->blocks, plan->n_blocks, &plan->arena_bytes, err);
-    plan->stats.arena_bytes = plan->arena_bytes + lmn_align_up(plan->workspace_bytes);
-    return status;
+    for (size_t position = 0; position < plan->n_nodes; position++) {
+        const size_t bytes = plan->groups[plan->order[position]->index].prepared.workspace_bytes;
+        plan->workspace_bytes = bytes > plan->workspace_bytes ? bytes : plan->workspace_bytes;
+    }
 }

@@ -26,9 +26,9 @@ lmn_status lmn__plan_prepare(lmn_plan *plan, lmn_error *err)
 
 void lmn__plan_release(lmn_plan *plan)
 {
-    for (size_t position = 0; position < plan->n_nodes; position++) {
-        lmn__group *group = &plan->groups[plan->order[position]->index];
-        if (group->first->op->release != NULL && group->prepared.state != NULL) {
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        lmn__group *group = &plan->groups[i];
+        if (group->prepared.state != NULL && group->first->op->release != NULL) {
             group->first->op->release(group->prepared.state);
         }
     }

@@ -113,7 +113,6 @@ static void fill_order(scheduler *state)
         plan->n_nodes++;
         state->done[i] = true;
     }
-    plan->stats.n_nodes = plan->n_nodes;
 }
 
 static void find_last_uses(lmn_plan *plan)
@@ -121,10 +120,14 @@ static void find_last_uses(lmn_plan *plan)
     for (size_t position = 0; position < plan->n_nodes; position++) {
         const lmn_tensor *inputs[LMN__GROUP_INPUTS_MAX];
         const size_t n = lmn__group_inputs(plan, plan->order[position], inputs);
-        plan->last_use[plan->order[position]->index] = position;
         for (size_t k = 0; k < n; k++) {
-            plan->last_use[plan->root[inputs[k]->index]] = position;
+            const size_t root = plan->root[inputs[k]->index];
+            if (plan->groups[root].first != NULL) {
+                plan->last_use[plan->writer[root]] = position;
+            }
         }
+        plan->last_use[position] = position;
+        plan->writer[plan->order[position]->index] = position;
     }
 }
 
@@ -135,7 +138,7 @@ static void order_outputs(lmn_plan *plan)
         lmn__plan_output *output = &plan->outputs[k];
         const size_t root = plan->root[output->tensor->index];
         const bool runs = lmn__graph_tensor(plan->graph, root)->op->kind == LMN__OP_COMPUTE;
-        output->ready = runs ? plan->last_use[root] + 1 : 0;
+        output->ready = runs ? plan->last_use[plan->writer[root]] + 1 : 0;
         size_t place = k;
         while (place > 0 && plan->outputs[plan->output_order[place - 1]].ready > output->ready) {
             plan->output_order[place] = plan->output_order[place - 1];
@@ -143,6 +146,12 @@ static void order_outputs(lmn_plan *plan)
         }
         plan->output_order[place] = k;
     }
+}
+
+void lmn__plan_trace(lmn_plan *plan)
+{
+    find_last_uses(plan);
+    order_outputs(plan);
 }
 
 lmn_status lmn__plan_schedule(lmn_plan *plan, lmn_error *err)
@@ -159,8 +168,7 @@ lmn_status lmn__plan_schedule(lmn_plan *plan, lmn_error *err)
         look_ahead(&state);
         mark_start(&state);
         fill_order(&state);
-        find_last_uses(plan);
-        order_outputs(plan);
+        lmn__plan_trace(plan);
         status = LMN_OK;
     }
     lmn_free(state.done);

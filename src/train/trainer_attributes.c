@@ -84,6 +84,7 @@ static lmn_status set_numbers(const lmn_trainer *trainer, lmn_error *err)
         {"resume", options->resume ? 1 : 0},
         {"verify_every", options->verify_every},
         {"skip_limit", options->skip_limit},
+        {"memory_bytes", options->memory_bytes},
         {"bucket_bytes", options->reducer.bucket_bytes},
         {"dense_below", options->reducer.dense_below},
         {"dataset_fingerprint", lmn_dataset_fingerprint(trainer->dataset)}};

@@ -99,8 +99,10 @@ static void order_layers(lmn__learner *learner, size_t *scratch)
     }
 }
 
-static lmn_status make_plan(lmn__learner *learner, lmn_error *err)
+static lmn_status make_plan(lmn__learner *learner, size_t memory_bytes, lmn_error *err)
 {
+    lmn_plan_options options = lmn_plan_options_default();
+    options.memory_bytes = memory_bytes;
     const size_t n_outputs = LMN__OUTPUT_GRADIENTS + learner->n_layers;
     const lmn_tensor **outputs =
         (const lmn_tensor **)lmn_alloc(n_outputs, sizeof(lmn_tensor *), err);
@@ -110,7 +112,7 @@ static lmn_status make_plan(lmn__learner *learner, lmn_error *err)
         status = differentiate(learner, outputs, err);
     }
     if (status == LMN_OK) {
-        status = lmn_plan_create(learner->graph, outputs, n_outputs, NULL, &learner->plan, err);
+        status = lmn_plan_create(learner->graph, outputs, n_outputs, &options, &learner->plan, err);
     }
     if (status == LMN_OK) {
         order_layers(learner, scratch);
@@ -191,7 +193,7 @@ lmn_status lmn__learner_create(lmn__learner *learner, const lmn_task *task,
         status = take_tables(learner, err);
     }
     if (status == LMN_OK) {
-        status = make_plan(learner, err);
+        status = make_plan(learner, options->memory_bytes, err);
     }
     return status == LMN_OK ? take_memory(learner, info, options->seed, err) : status;
 }

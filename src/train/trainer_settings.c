@@ -163,7 +163,8 @@ lmn_status lmn__settings_agree(const lmn__settings *settings, lmn_world *world, 
     const uint64_t numbers[] = {
         settings->total_steps,     options->global_batch,     options->seed,
         options->evaluate_every,   options->checkpoint_every, options->checkpoint_keep,
-        options->resume ? 1U : 0U, options->verify_every,     options->skip_limit};
+        options->resume ? 1U : 0U, options->verify_every,     options->skip_limit,
+        options->memory_bytes};
     uint64_t hash = lmn_hash64(numbers, sizeof numbers, 0);
     hash = lmn_hash64(&options->lr, sizeof options->lr, hash);
     hash = hash_text(options->optimizer, hash);

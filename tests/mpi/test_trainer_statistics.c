@@ -55,23 +55,12 @@ static lmn_trainer_options options_for(uint64_t steps)
     return options;
 }
 
-static lmn_training_summary train(const training *t, const lmn_task *task,
-                                  const lmn_trainer_options *options)
-{
-    lmn_training_summary summary = {0};
-    lmn_error err = lmn_error_none();
-    if (training_try(t, t->dataset, task, options, &summary, &err) != LMN_OK) {
-        fail_msg("%s", err.message);
-    }
-    return summary;
-}
-
 /* The test split sees w + s after ten updates. */
 static void trainer_run_statistics_follow_the_mean_over_ranks(void **state)
 {
     const training *t = *state;
     const lmn_trainer_options options = options_for(10);
-    const lmn_training_summary summary = train(t, &followed, &options);
+    const lmn_training_summary summary = training_run_task(t, &followed, &options);
     double w = (double)START;
     double s = (double)FIRST;
     double direction = 0.0;
@@ -90,15 +79,15 @@ static void trainer_run_resumed_statistics_go_on_to_the_bit(void **state)
 {
     const training *t = *state;
     lmn_trainer_options options = options_for(10);
-    const uint64_t hash = train(t, &followed, &options).param_hash;
+    const uint64_t hash = training_run_task(t, &followed, &options).param_hash;
     char directory[TEST_PATH_BYTES];
     training_path(t, "statistics", directory);
     options = options_for(6);
     options.checkpoint_directory = directory;
-    (void)train(t, &followed, &options);
+    (void)training_run_task(t, &followed, &options);
     options.steps = 10;
     options.resume = true;
-    assert_true(train(t, &followed, &options).param_hash == hash);
+    assert_true(training_run_task(t, &followed, &options).param_hash == hash);
 }
 
 /* Batch norm over all ranks: what travels is the same, whatever the number of ranks. */
@@ -110,7 +99,7 @@ static void trainer_run_synchronised_batch_norm_does_not_depend_on_ranks(void **
     const lmn_task task = lmn_vision_task_get(&vision);
     lmn_trainer_options options = training_options(4);
     options.reducer.compress = "dense";
-    const lmn_training_summary together = train(t, &task, &options);
+    const lmn_training_summary together = training_run_task(t, &task, &options);
     training alone = *t;
     alone.task = task;
     const lmn_training_summary single = training_run_alone(&alone, &options);

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -47,6 +48,22 @@ void check_run(lmn_plan *plan, const lmn_run *run)
     if (lmn_plan_run(plan, run, &err) != LMN_OK) {
         fail_msg("%s", err.message);
     }
+}
+
+size_t check_least_memory(const lmn_graph *graph, const lmn_tensor *const *outputs, size_t n)
+{
+    static const char before[] = "it takes ";
+    lmn_plan_options options = lmn_plan_options_default();
+    options.memory_bytes = 1;
+    lmn_plan *plan = NULL;
+    lmn_error err = lmn_error_none();
+    if (lmn_plan_create(graph, outputs, n, &options, &plan, &err) == LMN_OK) {
+        lmn_plan_destroy(plan);
+        return 0;
+    }
+    assert_int_equal(err.status, LMN_ERR_MEMORY);
+    check_message(&err, before);
+    return strtoul(strstr(err.message, before) + strlen(before), NULL, 10);
 }
 
 void check_message(const lmn_error *err, const char *part)

@@ -155,14 +155,20 @@ lmn_status training_try(const training *t, const lmn_dataset *dataset, const lmn
     return run_over(t->world, dataset, task, options, summary_out, err);
 }
 
-lmn_training_summary training_run(const training *t, const lmn_trainer_options *options)
+lmn_training_summary training_run_task(const training *t, const lmn_task *task,
+                                       const lmn_trainer_options *options)
 {
     lmn_training_summary summary = {0};
     lmn_error err = lmn_error_none();
-    if (run_over(t->world, t->dataset, &t->task, options, &summary, &err) != LMN_OK) {
+    if (run_over(t->world, t->dataset, task, options, &summary, &err) != LMN_OK) {
         fail_msg("%s", err.message);
     }
     return summary;
+}
+
+lmn_training_summary training_run(const training *t, const lmn_trainer_options *options)
+{
+    return training_run_task(t, &t->task, options);
 }
 
 lmn_training_summary training_run_alone(const training *t, const lmn_trainer_options *options)

@@ -46,6 +46,10 @@ lmn_trainer_options training_options(uint64_t steps);
 /** Train on all ranks; fails the test with the message when it fails. Collective. */
 lmn_training_summary training_run(const training *t, const lmn_trainer_options *options);
 
+/** The same with another task. Collective. */
+lmn_training_summary training_run_task(const training *t, const lmn_task *task,
+                                       const lmn_trainer_options *options);
+
 /** Train, whatever comes of it. Collective. */
 lmn_status training_try(const training *t, const lmn_dataset *dataset, const lmn_task *task,
                         const lmn_trainer_options *options, lmn_training_summary *summary_out,

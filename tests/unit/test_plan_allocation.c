@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "compute/compute_internal.h"
+#include "compute_check.h"
 #include "lamina/memory.h"
 
 #include <errno.h>
@@ -84,8 +85,11 @@ int posix_memalign(void **memptr, size_t alignment, size_t size)
 #define ROWS    8
 #define COLUMNS 16
 
-/* A small classifier with everything in its plan: products, dropout, reductions, gradients. */
-static lmn_plan *new_classifier_plan(lmn_graph *graph, void *memory)
+/*
+ * A small classifier with everything in its plan: products, dropout, reductions, gradients; with
+ * `is_limited` in as little memory as it can.
+ */
+static lmn_plan *new_classifier_plan(lmn_graph *graph, void *memory, bool is_limited)
 {
     const lmn_shape input_shape = {.n_dims = 2, .dims = {ROWS, COLUMNS}};
     const lmn_shape weight_shape = {.n_dims = 2, .dims = {COLUMNS, COLUMNS}};
@@ -93,30 +97,37 @@ static lmn_plan *new_classifier_plan(lmn_graph *graph, void *memory)
     const lmn_tensor *x = lmn_input(graph, "x", LMN_F32, input_shape);
     const lmn_tensor *labels = lmn_input(graph, "labels", LMN_I32, labels_shape);
     const lmn_tensor *w = lmn_parameter(graph, "w", weight_shape, (lmn_init){0});
-    const lmn_tensor *hidden = lmn_relu(graph, lmn_matmul(graph, x, w, false, false));
+    const lmn_tensor *hidden = x;
+    for (int i = 0; i < 8; i++) {
+        hidden = lmn_relu(graph, lmn_matmul(graph, hidden, w, false, false));
+    }
     const lmn_tensor *logits = lmn_matmul(graph, lmn_dropout(graph, hidden, 0.5F), w, false, true);
     const lmn_tensor *losses = lmn_softmax_cross_entropy(graph, logits, labels);
     const lmn_tensor *outputs[2] = {lmn_reduce_mean(graph, losses, LMN_ALL_AXES, false), NULL};
     lmn_plan *plan = NULL;
     lmn_error err = lmn_error_none();
-    if (lmn_gradients(graph, outputs[0], &w, 1, &outputs[1], &err) != LMN_OK ||
-        lmn_plan_create(graph, outputs, 2, NULL, &plan, &err) != LMN_OK ||
+    if (lmn_gradients(graph, outputs[0], &w, 1, &outputs[1], &err) != LMN_OK) {
+        fail_msg("%s", err.message);
+    }
+    lmn_plan_options options = lmn_plan_options_default();
+    options.memory_bytes = is_limited ? check_least_memory(graph, outputs, 2) : 0;
+    if (lmn_plan_create(graph, outputs, 2, &options, &plan, &err) != LMN_OK ||
         lmn_plan_bind(plan, x, memory, &err) != LMN_OK ||
         lmn_plan_bind(plan, labels, memory, &err) != LMN_OK ||
         lmn_plan_bind(plan, w, memory, &err) != LMN_OK) {
         fail_msg("%s", err.message);
     }
+    assert_int_equal(lmn_plan_get_stats(plan).n_recomputed > 0, is_limited);
     return plan;
 }
 
-static void plan_run_after_the_first_allocates_nothing(void **state)
+static void count_allocations(bool is_limited)
 {
-    (void)state;
     lmn_graph *graph = NULL;
     assert_int_equal(lmn_graph_create(&graph, NULL), LMN_OK);
     const size_t before = *allocation_count();
     void *memory = lmn_alloc((size_t)COLUMNS * COLUMNS, sizeof(float), NULL);
-    lmn_plan *plan = new_classifier_plan(graph, memory);
+    lmn_plan *plan = new_classifier_plan(graph, memory, is_limited);
     assert_true(*allocation_count() > before || !COUNTS_ALLOCATIONS);
 
     lmn_run run = {.seed = 1, .training = true};
@@ -136,6 +147,18 @@ static void plan_run_after_the_first_allocates_nothing(void **state)
     if (!COUNTS_ALLOCATIONS) {
         skip();
     }
+}
+
+static void plan_run_after_the_first_allocates_nothing(void **state)
+{
+    (void)state;
+    count_allocations(false);
+}
+
+static void plan_run_with_limit_after_the_first_allocates_nothing(void **state)
+{
+    (void)state;
+    count_allocations(true);
 }
 
 /* 2^46 elements are accepted as a shape, and no machine has memory for them. */
@@ -169,6 +192,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_run_after_the_first_allocates_nothing),
+        cmocka_unit_test(plan_run_with_limit_after_the_first_allocates_nothing),
         cmocka_unit_test(plan_create_without_enough_memory_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
