@@ -50,6 +50,7 @@ void lmn__epilogue_apply(const lmn__epilogue *epilogue, size_t first, size_t cou
     }
     const size_t columns = epilogue->n_columns;
     const size_t piece = columns < PIECE ? PIECE / columns * columns : columns;
+#pragma omp parallel for schedule(static) if (count > LMN__PARALLEL_COUNT)
     for (size_t done = 0; done < count; done += piece) {
         const size_t n = count - done < piece ? count - done : piece;
         for (size_t i = 0; i < epilogue->n_steps; i++) {

@@ -56,21 +56,36 @@ LMN__CLONES static void sum_block(size_t rows, size_t columns, size_t row_stride
     }
 }
 
-/* out [columns] += column sums of the dense x [rows, columns]. */
-static void add_column_sums(size_t rows, size_t columns, const float *restrict x,
-                            float *restrict out)
+/* Blocks of rows that are summed side by side before they are added up in their order. */
+#define GROUP 32
+
+/* out [n <= BLOCK_COLUMNS] += sums of n columns of x [rows, ..], whose rows are row_stride apart.
+ */
+static void add_few_columns(size_t rows, size_t n, size_t row_stride, const float *x, float *out)
 {
-#pragma omp parallel for schedule(static) if (rows * columns > LMN__PARALLEL_COUNT)
-    for (size_t column = 0; column < columns; column += BLOCK_COLUMNS) {
-        float sums[BLOCK_COLUMNS];
-        const size_t n = smaller(columns - column, BLOCK_COLUMNS);
-        for (size_t row = 0; row < rows; row += BLOCK_ROWS) {
-            const size_t n_rows = smaller(rows - row, BLOCK_ROWS);
-            sum_block(n_rows, n, columns, x + row * columns + column, sums);
-            for (size_t i = 0; i < n; i++) {
-                out[column + i] += sums[i];
+    for (size_t first = 0; first < rows; first += (size_t)GROUP * BLOCK_ROWS) {
+        float sums[GROUP][BLOCK_COLUMNS];
+        const size_t n_blocks = smaller(GROUP, (rows - first + BLOCK_ROWS - 1) / BLOCK_ROWS);
+#pragma omp parallel for schedule(static) if (n_blocks * BLOCK_ROWS * n > LMN__PARALLEL_COUNT)
+        for (size_t i = 0; i < n_blocks; i++) {
+            const size_t row = first + i * BLOCK_ROWS;
+            sum_block(smaller(rows - row, BLOCK_ROWS), n, row_stride, x + row * row_stride,
+                      sums[i]);
+        }
+        for (size_t i = 0; i < n_blocks; i++) {
+            for (size_t column = 0; column < n; column++) {
+                out[column] += sums[i][column];
             }
         }
+    }
+}
+
+/* out [columns] += column sums of the dense x [rows, columns]. */
+static void add_column_sums(size_t rows, size_t columns, const float *x, float *out)
+{
+    for (size_t column = 0; column < columns; column += BLOCK_COLUMNS) {
+        add_few_columns(rows, smaller(columns - column, BLOCK_COLUMNS), columns, x + column,
+                        out + column);
     }
 }
 

@@ -336,6 +336,7 @@ static void write_grad(const lmn__node_run *node_run, lmn__rows rows, const grad
     float *dx = node_run->output;
     const size_t step = PIECE / c + 1;
     const size_t end = rows.first + rows.count;
+#pragma omp parallel for schedule(static)
     for (size_t row = rows.first; row < end; row += step) {
         const size_t n = end - row < step ? end - row : step;
         lmn__normalise_rows_grad(n, c, x + row * c, dy + row * c, node_run->inputs[2], f->factor,
