@@ -1,21 +1,21 @@
 /*
- * `lamina eval`: loss and accuracy of a checkpoint on a dataset's test split.
+ * `lamina eval`: what a checkpoint achieves on a dataset's test split.
  *
  * The checkpoint tells which task and model it holds, so the command line need not.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "checkpoint_facts.h"
 #include "command.h"
 #include "console.h"
+#include "evaluation_text.h"
 #include "lamina/lamina.h"
 #include "options.h"
 #include "session.h"
 #include "text.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct eval_options {
     const char *data;
@@ -61,108 +61,78 @@ static const option_row rows[] = {
      .help = "threads of each rank; auto: the cores it shares with no other rank"},
 };
 
-#define TEXT_BYTES 1024
-
 /* One evaluation. */
 typedef struct eval_job {
     eval_options options;
     console console;
-    char path[LMN_PATH_BYTES]; /* of the checkpoint */
-    char model[TEXT_BYTES];
-    uint64_t step;
+    checkpoint_facts facts;
+    union {
+        lmn_vision_task vision;
+        lmn_text_task text;
+    } model; /* what the task is about */
+    lmn_task task;
     lmn_evaluation evaluation;
 } eval_job;
 
-/* The file that was meant, where a directory was given. */
-static lmn_status find_checkpoint(eval_job *job, lmn_world *world, lmn_error *err)
+static lmn_status make_text_task(eval_job *job, lmn_dataset *dataset, lmn_error *err)
 {
-    struct stat info;
-    uint64_t is_directory =
-        stat(job->options.checkpoint, &info) == 0 && S_ISDIR(info.st_mode) ? 1 : 0;
-    lmn_status status = lmn_world_max_u64(world, &is_directory, 1, err);
+    size_t context = 0;
+    lmn_status status = lmn_model_context(job->facts.model, &context, err);
+    if (status == LMN_OK) {
+        status = lmn_dataset_set_context(dataset, context, err);
+    }
     if (status != LMN_OK) {
         return status;
     }
-    if (is_directory == 0) {
-        (void)snprintf(job->path, sizeof job->path, "%s", job->options.checkpoint);
-        return LMN_OK;
+    const uint64_t hash = lmn_vocabulary_hash(lmn_dataset_vocabulary(dataset));
+    if (strcmp(text_hash(hash).data, job->facts.vocabulary_hash) != 0) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "'%s' has another vocabulary than the model in '%s': import its text "
+                             "with the data that the model was trained on",
+                             job->options.data, job->facts.path);
     }
-    status = lmn_checkpoint_latest(world, job->options.checkpoint, job->path, &job->step, err);
-    if (status == LMN_OK && job->path[0] == '\0') {
-        return lmn_error_set(err, LMN_ERR_IO, "'%s' holds no complete checkpoint",
-                             job->options.checkpoint);
-    }
-    return status;
+    job->model.text =
+        (lmn_text_task){.model = job->facts.model, .data = *lmn_dataset_get_info(dataset)};
+    job->task = lmn_text_task_get(&job->model.text);
+    return LMN_OK;
 }
 
-static lmn_status take_attribute(void *user, const lmn_value *value, lmn_error *err)
+/* The task that the checkpoint was trained for. Local. */
+static lmn_status make_task(eval_job *job, lmn_dataset *dataset, lmn_error *err)
 {
-    eval_job *job = user;
-    if (strcmp(value->name, "model") == 0 && value->type == LMN_VALUE_TEXT) {
-        const int length = snprintf(job->model, sizeof job->model, "%s", value->text);
-        if (length < 0 || (size_t)length >= sizeof job->model) {
-            return lmn_error_set(err, LMN_ERR_FORMAT, "its model has an overlong name");
-        }
+    const bool is_text = strcmp(job->facts.task, "text") == 0;
+    const lmn_dataset_info *info = lmn_dataset_get_info(dataset);
+    if (is_text != (info->kind == LMN_DATASET_TEXT)) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "'%s' %s text, and the model in '%s' %s",
+                             job->options.data, is_text ? "does not hold" : "holds",
+                             job->facts.path, is_text ? "is for text" : "is not for text");
     }
-    if (strcmp(value->name, "step") == 0 && value->type == LMN_VALUE_U64) {
-        job->step = value->u64;
+    if (is_text) {
+        const lmn_status status = make_text_task(job, dataset, err);
+        if (status != LMN_OK) {
+            return status;
+        }
+    } else {
+        job->model.vision = (lmn_vision_task){.model = job->facts.model, .data = *info};
+        job->task = lmn_vision_task_get(&job->model.vision);
+    }
+    if (info->sample_count[LMN_SPLIT_TEST] == 0) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "'%s' has no test split", job->options.data);
     }
     return LMN_OK;
 }
 
-/* Local. */
-static lmn_status read_description(eval_job *job, lmn_error *err)
+static lmn_status evaluate(eval_job *job, lmn_world *world, lmn_dataset *dataset, lmn_error *err)
 {
-    lmn_file *file = NULL;
-    lmn_status status = lmn_file_open(job->path, &file, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    if (lmn_file_get_kind(file) != LMN_FILE_CHECKPOINT) {
-        status = lmn_error_set(err, LMN_ERR_FORMAT, "'%s' is a %s file, not a checkpoint",
-                               job->path, lmn_file_kind_name(lmn_file_get_kind(file)));
-    } else {
-        status = lmn_file_visit_attributes(file, "/", take_attribute, job, err);
-    }
-    lmn_file_close(file);
-    if (status == LMN_OK && job->model[0] == '\0') {
-        status =
-            lmn_error_set(err, LMN_ERR_FORMAT,
-                          "'%s' does not say which model it holds (attribute 'model')", job->path);
-    }
-    return status;
-}
-
-static lmn_status load_parameters(const eval_job *job, lmn_world *world, lmn_evaluator *evaluator,
-                                  lmn_error *err)
-{
-    lmn_state *state = NULL;
-    lmn_status status = lmn_state_create(&state, err);
-    if (status == LMN_OK) {
-        status = lmn_parameters_add_state(lmn_evaluator_parameters(evaluator), state, err);
-    }
-    status = lmn_agree(world, status, err);
-    if (status == LMN_OK) {
-        status = lmn_checkpoint_read(world, job->path, state, err);
-    }
-    lmn_state_destroy(state);
-    return status;
-}
-
-static lmn_status evaluate(eval_job *job, lmn_world *world, const lmn_dataset *dataset,
-                           lmn_error *err)
-{
-    const lmn_dataset_info *info = lmn_dataset_get_info(dataset);
-    if (info->sample_count[LMN_SPLIT_TEST] == 0) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT, "'%s' has no test split", job->options.data);
-    }
-    const lmn_vision_task vision = {.model = job->model, .data = *info};
-    const lmn_task task = lmn_vision_task_get(&vision);
     lmn_evaluator *evaluator = NULL;
-    lmn_status status = lmn_evaluator_create(world, dataset, LMN_SPLIT_TEST, &task,
-                                             (size_t)job->options.batch, NULL, &evaluator, err);
+    lmn_status status = lmn_agree(world, make_task(job, dataset, err), err);
     if (status == LMN_OK) {
-        status = load_parameters(job, world, evaluator, err);
+        status = lmn_evaluator_create(world, dataset, LMN_SPLIT_TEST, &job->task,
+                                      (size_t)job->options.batch, NULL, &evaluator, err);
+    }
+    if (status == LMN_OK) {
+        status = checkpoint_load_parameters(world, &job->facts, lmn_evaluator_parameters(evaluator),
+                                            err);
     }
     if (status == LMN_OK) {
         status = lmn_evaluator_run(evaluator, &job->evaluation, err);
@@ -180,10 +150,7 @@ static lmn_status work(lmn_world *world, void *user, lmn_error *err)
         return status;
     }
     lmn_compute_set_threads(threads);
-    status = find_checkpoint(job, world, err);
-    if (status == LMN_OK) {
-        status = lmn_agree(world, read_description(job, err), err);
-    }
+    status = checkpoint_facts_read(world, job->options.checkpoint, &job->facts, err);
     lmn_dataset *dataset = NULL;
     if (status == LMN_OK) {
         status = lmn_dataset_open(world, job->options.data, &dataset, err);
@@ -214,11 +181,10 @@ static exit_code run(int argc, char **argv)
     }
     const exit_code code = session_run(&job.console, status, &err, work, &job);
     if (code == EXIT_CODE_DONE) {
-        console_answer(&job.console,
-                       "test accuracy %.4f, loss %.4f (%" PRIu64 " samples, %s), step %" PRIu64
-                       " of %s",
-                       job.evaluation.accuracy, job.evaluation.loss, job.evaluation.samples,
-                       text_seconds(job.evaluation.seconds).data, job.step, job.path);
+        console_answer(&job.console, "test %s (%" PRIu64 " samples, %s), step %" PRIu64 " of %s",
+                       evaluation_text_make(&job.task, &job.evaluation).data,
+                       job.evaluation.samples, text_seconds(job.evaluation.seconds).data,
+                       job.facts.step, job.facts.path);
     }
     return code;
 }

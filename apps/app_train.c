@@ -9,6 +9,7 @@
 #include "app_train.h"
 
 #include "console.h"
+#include "evaluation_text.h"
 #include "plan_report.h"
 #include "progress.h"
 #include "session.h"
@@ -30,12 +31,14 @@ static volatile sig_atomic_t signal_received = 0;
 typedef struct train_job {
     const train_application *application;
     option_table table;
+    option_row rows[OPTION_ROWS_MAX]; /* of the settings */
     train_settings settings;
     lmn_trainer_options options;
     char command[COMMAND_BYTES]; /* with all defaults */
     console console;
     progress progress;
     int threads;
+    lmn_task task;
     lmn_training_summary summary;
 } train_job;
 
@@ -69,23 +72,44 @@ static void on_progress(void *user, const lmn_training_progress *state)
     progress_show(&job->progress, state);
 }
 
+static void say_data(train_job *job, const lmn_dataset_info *info)
+{
+    const uint64_t n_train = info->sample_count[LMN_SPLIT_TRAIN];
+    const uint64_t n_test = info->sample_count[LMN_SPLIT_TEST];
+    const size_t *dims = info->fields[0].dims;
+    const char *path = job->settings.data;
+    if (info->kind == LMN_DATASET_TEXT) {
+        console_say(&job->console,
+                    "%s: %" PRIu64 " training and %" PRIu64
+                    " test samples of %zu tokens, %zu tokens in the vocabulary",
+                    path, n_train, n_test, dims[0], info->n_classes);
+    } else if (info->kind == LMN_DATASET_VECTORS) {
+        console_say(&job->console,
+                    "%s: %" PRIu64 " training and %" PRIu64
+                    " test vectors of %zu columns, %zu classes%s",
+                    path, n_train, n_test, dims[0], info->n_classes,
+                    info->n_classes == 0 ? ": numbers are to be predicted" : "");
+    } else {
+        console_say(&job->console,
+                    "%s: %" PRIu64 " training and %" PRIu64
+                    " test images of %zux%zux%zu, %zu classes",
+                    path, n_train, n_test, dims[0], dims[1], dims[2], info->n_classes);
+    }
+}
+
 static void say_configuration(train_job *job, const lmn_world *world, const lmn_dataset *dataset)
 {
-    const lmn_dataset_info *info = lmn_dataset_get_info(dataset);
     const lmn_placement *placement = lmn_world_placement(world);
     console_say(&job->console, "lamina %s on %d rank%s, %d node%s, %d thread%s each", lmn_version(),
                 lmn_world_size(world), lmn_world_size(world) == 1 ? "" : "s", placement->node_count,
                 placement->node_count == 1 ? "" : "s", job->threads, job->threads == 1 ? "" : "s");
     console_say(&job->console, "%s", job->command);
-    console_say(&job->console,
-                "%s: %" PRIu64 " training and %" PRIu64 " test images of %zux%zux%zu, %zu classes",
-                job->settings.data, info->sample_count[LMN_SPLIT_TRAIN],
-                info->sample_count[LMN_SPLIT_TEST], info->fields[0].dims[0],
-                info->fields[0].dims[1], info->fields[0].dims[2], info->n_classes);
+    say_data(job, lmn_dataset_get_info(dataset));
 }
 
 /* What the trainer cannot know by itself. */
-static lmn_status describe(const train_job *job, lmn_trainer *trainer, lmn_error *err)
+static lmn_status describe(const train_job *job, const lmn_dataset *dataset, lmn_trainer *trainer,
+                           lmn_error *err)
 {
     const struct {
         const char *name, *value;
@@ -97,20 +121,34 @@ static lmn_status describe(const train_job *job, lmn_trainer *trainer, lmn_error
         status = lmn_trainer_describe(trainer, texts[i].name, texts[i].value, false, err);
     }
     if (status == LMN_OK) {
-        status = job->application->describe(job->application->own.values, trainer, err);
+        status = job->application->describe(job->application->own.values, dataset, trainer, err);
     }
     return status;
 }
 
-static lmn_status train(train_job *job, lmn_world *world, const lmn_dataset *dataset,
-                        lmn_error *err)
+/* Local. */
+static lmn_status make_task(train_job *job, lmn_dataset *dataset, lmn_error *err)
 {
-    const lmn_task task =
-        job->application->make_task(job->application->own.values, lmn_dataset_get_info(dataset));
+    const train_application *application = job->application;
+    const lmn_status status =
+        application->make_task(application->own.values, dataset, &job->task, err);
+    if (status != LMN_OK) {
+        lmn_error_add_context(err, "'%s'", job->settings.data);
+        return status;
+    }
+    job->progress.task = &job->task;
+    return LMN_OK;
+}
+
+static lmn_status train(train_job *job, lmn_world *world, lmn_dataset *dataset, lmn_error *err)
+{
     lmn_trainer *trainer = NULL;
-    lmn_status status = lmn_trainer_create(world, dataset, &task, &job->options, &trainer, err);
+    lmn_status status = lmn_agree(world, make_task(job, dataset, err), err);
     if (status == LMN_OK) {
-        status = lmn_agree(world, describe(job, trainer, err), err);
+        status = lmn_trainer_create(world, dataset, &job->task, &job->options, &trainer, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn_agree(world, describe(job, dataset, trainer, err), err);
     }
     if (status == LMN_OK) {
         say_configuration(job, world, dataset);
@@ -129,11 +167,15 @@ static void say_summary(train_job *job)
     const lmn_training_summary *s = &job->summary;
     console *c = &job->console;
     if (s->test.samples > 0) {
-        console_answer(c, "test accuracy %.4f, loss %.4f (%" PRIu64 " samples)", s->test.accuracy,
-                       s->test.loss, s->test.samples);
+        console_answer(c, "test %s (%" PRIu64 " samples)",
+                       evaluation_text_make(&job->task, &s->test).data, s->test.samples);
     }
     console_answer(c, "%" PRIu64 " steps, %.2f epochs in %s of training, %s in all", s->steps,
                    s->epochs, text_seconds(s->seconds).data, text_seconds(s->total_seconds).data);
+    if (s->seconds > 0.0) {
+        console_answer(c, "waited for input %.1f %% of training",
+                       100.0 * s->input_seconds / s->seconds);
+    }
     if (s->skipped > 0) {
         console_answer(c, "%" PRIu64 " steps skipped, because gradients were not finite",
                        s->skipped);
@@ -211,6 +253,26 @@ static void print_help(const train_job *job)
     train_print_methods("allocate", lmn_allocator_entry);
 }
 
+lmn_status train_check_kind(const lmn_dataset *dataset, lmn_dataset_kind wanted, lmn_error *err)
+{
+    static const struct {
+        const char *held, *command;
+    } kinds[] = {[LMN_DATASET_IMAGES] = {"images", "lamina train vision"},
+                 [LMN_DATASET_VECTORS] = {"vectors", NULL},
+                 [LMN_DATASET_TEXT] = {"text", "lamina train text"}};
+    const lmn_dataset_kind kind = lmn_dataset_get_info(dataset)->kind;
+    if (kind == wanted) {
+        return LMN_OK;
+    }
+    if (kinds[kind].command == NULL) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "the dataset holds %s, not %s, and no command trains on those",
+                             kinds[kind].held, kinds[wanted].held);
+    }
+    return lmn_error_set(err, LMN_ERR_ARGUMENT, "the dataset holds %s, not %s: use `%s`",
+                         kinds[kind].held, kinds[wanted].held, kinds[kind].command);
+}
+
 exit_code train_application_run(const train_application *application, int argc, char **argv)
 {
     train_job job = {.application = application, .console = console_make(false), .threads = 1};
@@ -222,7 +284,8 @@ exit_code train_application_run(const train_application *application, int argc, 
                    "command line goes before it. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 "
                    "stopped by SIGTERM, SIGINT or SIGUSR1 with a checkpoint written.",
         .n_sets = 2,
-        .sets = {application->own, train_settings_rows(&job.settings)}};
+        .sets = {application->own, train_settings_rows(&job.settings, application->defaults,
+                                                       application->n_defaults, job.rows)}};
     option_words words;
     lmn_error err = lmn_error_none();
     lmn_status status = options_parse(&job.table, argc, argv, &words, &err);
@@ -236,6 +299,9 @@ exit_code train_application_run(const train_application *application, int argc, 
         status = train_settings_apply(&job.settings, &job.options, &err);
     }
     job.console.is_quiet = status == LMN_OK && job.settings.is_quiet;
+    if (status == LMN_OK && application->set_options != NULL) {
+        application->set_options(application->own.values, &job.options);
+    }
     job.options.should_stop = should_stop;
     job.options.on_progress = on_progress;
     job.options.user = &job;

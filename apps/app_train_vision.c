@@ -7,6 +7,7 @@
 
 typedef struct vision_options {
     const char *model;
+    const char *augment;
     lmn_vision_task task; /* lives as long as the trainer that borrows it */
 } vision_options;
 
@@ -20,17 +21,38 @@ static const option_row rows[] = {
      .initial = "cnn",
      .environment = "LAMINA_MODEL",
      .help = "network to train"},
+    {.name = "augment",
+     .type = OPTION_TEXT,
+     .offset = offsetof(vision_options, augment),
+     .argument = "SPEC",
+     .initial = "none",
+     .environment = "LAMINA_AUGMENT",
+     .help = "random changes of the training images, anew in every epoch"},
 };
 
-static lmn_task make_task(void *values, const lmn_dataset_info *info)
+static lmn_status make_task(void *values, lmn_dataset *dataset, lmn_task *task_out, lmn_error *err)
 {
     vision_options *options = values;
+    const lmn_status status = train_check_kind(dataset, LMN_DATASET_IMAGES, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    const lmn_dataset_info *info = lmn_dataset_get_info(dataset);
     options->task = (lmn_vision_task){.model = options->model, .data = *info};
-    return lmn_vision_task_get(&options->task);
+    *task_out = lmn_vision_task_get(&options->task);
+    return LMN_OK;
 }
 
-static lmn_status describe(const void *values, lmn_trainer *trainer, lmn_error *err)
+static void set_options(const void *values, lmn_trainer_options *options)
 {
+    const vision_options *own = values;
+    options->augment = own->augment;
+}
+
+static lmn_status describe(const void *values, const lmn_dataset *dataset, lmn_trainer *trainer,
+                           lmn_error *err)
+{
+    (void)dataset;
     const vision_options *options = values;
     const lmn_status status = lmn_trainer_describe(trainer, "task", "vision", true, err);
     if (status != LMN_OK) {
@@ -42,6 +64,7 @@ static lmn_status describe(const void *values, lmn_trainer *trainer, lmn_error *
 static void print_choices(void)
 {
     train_print_methods("model", lmn_model_entry);
+    train_print_methods("augment", lmn_augment_entry);
 }
 
 static exit_code run(int argc, char **argv)
@@ -53,6 +76,7 @@ static exit_code run(int argc, char **argv)
                    "or srun; alone it trains on one rank.",
         .own = {.rows = rows, .n_rows = sizeof rows / sizeof rows[0], .values = &options},
         .make_task = make_task,
+        .set_options = set_options,
         .describe = describe,
         .print_choices = print_choices};
     return train_application_run(&application, argc, argv);

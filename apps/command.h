@@ -25,8 +25,15 @@ typedef struct command {
 } command;
 
 extern const command command_data_import_idx;
+extern const command command_data_import_cifar;
+extern const command command_data_import_libsvm;
+extern const command command_data_import_numpy;
+extern const command command_data_import_csv;
+extern const command command_data_import_text;
 extern const command command_train_vision;
+extern const command command_train_text;
 extern const command command_eval;
+extern const command command_generate;
 extern const command command_inspect;
 
 #endif

@@ -195,10 +195,15 @@ static lmn_status put_dataset_array(void *user, const lmn_file_array *array, lmn
     }
     const char *name = strrchr(array->path, '/');
     const size_t length = (size_t)(name - array->path);
-    if (status == LMN_OK && strcmp(name, "/images") == 0 && length > 1 && length < 32) {
+    const bool is_sparse = strcmp(name, "/row_start") == 0;
+    const bool is_samples =
+        is_sparse || strcmp(name, "/images") == 0 || strcmp(name, "/vectors") == 0;
+    const bool is_tokens = strcmp(name, "/tokens") == 0 && strncmp(array->path, "/t", 2) == 0;
+    if (status == LMN_OK && (is_samples || is_tokens) && length > 1 && length < 32) {
+        const uint64_t count = array->dims[0] - (is_sparse && array->dims[0] > 0 ? 1 : 0);
         char split[32] = "";
         memcpy(split, array->path + 1, length - 1);
-        status = put(parts->splits, split, whole("samples", array->dims[0]), err);
+        status = put(parts->splits, split, whole("samples", count), err);
     }
     return status;
 }
@@ -206,7 +211,14 @@ static lmn_status put_dataset_array(void *user, const lmn_file_array *array, lmn
 static lmn_status put_dataset(json_t *object, const lmn_file *file, lmn_error *err)
 {
     dataset_parts parts = {.file = file};
-    lmn_status status = put(object, "splits", parts.splits = json_object(), err);
+    attribute kind = {.is_there = false};
+    lmn_status status = inspect_find(file, "/", "kind", &kind, err);
+    if (status == LMN_OK) {
+        status = put(object, "holds", json_string(kind.is_there ? kind.text : "images"), err);
+    }
+    if (status == LMN_OK) {
+        status = put(object, "splits", parts.splits = json_object(), err);
+    }
     if (status == LMN_OK) {
         status = put(object, "shapes", parts.shapes = json_object(), err);
     }
@@ -225,15 +237,16 @@ static lmn_status put_dataset(json_t *object, const lmn_file *file, lmn_error *e
 static lmn_status fill(json_t *object, const inspected *one, lmn_error *err)
 {
     const lmn_file_kind kind = lmn_file_get_kind(one->file);
-    lmn_status status = put(object, "kind", json_string(lmn_file_kind_name(kind)), err);
+    /* The attributes come first: a dataset has a "kind" as well, of its samples. */
+    lmn_status status = lmn_file_visit_attributes(one->file, "/", put_attribute, object, err);
+    if (status == LMN_OK) {
+        status = put(object, "kind", json_string(lmn_file_kind_name(kind)), err);
+    }
     if (status == LMN_OK) {
         status = put(object, "file", json_string(one->path), err);
     }
     if (status == LMN_OK) {
         status = put(object, "verified", json_boolean(one->is_verified), err);
-    }
-    if (status == LMN_OK) {
-        status = lmn_file_visit_attributes(one->file, "/", put_attribute, object, err);
     }
     if (status == LMN_OK && kind == LMN_FILE_RESULTS) {
         status = put_results(object, one->file, err);

@@ -78,6 +78,13 @@ static lmn_status print_accuracy(const lmn_file *file, lmn_error *err)
     if (status == LMN_OK) {
         status = find_summary(file, "test_loss", &loss, err);
     }
+    attribute bits = {.is_there = false};
+    if (status == LMN_OK) {
+        status = find_summary(file, "bits_per_byte", &bits, err);
+    }
+    if (status == LMN_OK && bits.is_there) {
+        (void)printf("  test bits per byte %.4f\n", bits.f64);
+    }
     if (status == LMN_OK && accuracy.is_there) {
         (void)printf("  test accuracy %.4f, loss %.4f\n", accuracy.f64, loss.f64);
     }
@@ -180,16 +187,48 @@ static lmn_status print_checkpoint(const inspected *one, lmn_error *err)
 
 /* ---- datasets ---- */
 
-/* The split that an array of images belongs to, in one line. */
+/* The split that an array of samples belongs to, in one line; and the vocabulary. */
 static lmn_status print_split(void *user, const lmn_file_array *array, lmn_error *err)
 {
     (void)user;
     (void)err;
-    const bool is_train = strcmp(array->path, "/train/images") == 0;
-    if ((is_train || strcmp(array->path, "/test/images") == 0) && array->n_dims == 4) {
+    const char *split = strncmp(array->path, "/train/", 7) == 0  ? "train"
+                        : strncmp(array->path, "/test/", 6) == 0 ? "test"
+                                                                 : NULL;
+    if (strcmp(array->path, "/vocabulary/merges") == 0) {
+        (void)printf("  vocabulary of %" PRIu64 " tokens\n", 256 + array->dims[0]);
+    }
+    if (split == NULL) {
+        return LMN_OK;
+    }
+    const char *leaf = strrchr(array->path, '/') + 1;
+    const uint64_t *dims = array->dims;
+    if (strcmp(leaf, "images") == 0 && array->n_dims == 4) {
         (void)printf("  %-5s %" PRIu64 " images of %" PRIu64 "x%" PRIu64 "x%" PRIu64 ", %s\n",
-                     is_train ? "train" : "test", array->dims[0], array->dims[1], array->dims[2],
-                     array->dims[3], array->type);
+                     split, dims[0], dims[1], dims[2], dims[3], array->type);
+    } else if (strcmp(leaf, "vectors") == 0 && array->n_dims == 2) {
+        (void)printf("  %-5s %" PRIu64 " vectors of %" PRIu64 " columns, %s\n", split, dims[0],
+                     dims[1], array->type);
+    } else if (strcmp(leaf, "row_start") == 0 && array->n_dims == 1 && dims[0] > 0) {
+        (void)printf("  %-5s %" PRIu64 " sparse vectors\n", split, dims[0] - 1);
+    } else if (strcmp(leaf, "tokens") == 0 && array->n_dims == 1) {
+        (void)printf("  %-5s %" PRIu64 " tokens, %s\n", split, dims[0], array->type);
+    }
+    return LMN_OK;
+}
+
+/* The attributes of the training samples say how stored numbers become values. */
+static lmn_status print_sample_attributes(void *user, const lmn_file_array *array, lmn_error *err)
+{
+    static const char *const groups[][2] = {{"/train/images", "attributes of the images"},
+                                            {"/train/vectors", "attributes of the vectors"},
+                                            {"/train/value", "attributes of the values"},
+                                            {"/train/tokens", "attributes of the tokens"}};
+    const inspected *one = user;
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+        if (strcmp(array->path, groups[i][0]) == 0) {
+            return print_group(one->file, groups[i][0], groups[i][1], err);
+        }
     }
     return LMN_OK;
 }
@@ -227,12 +266,10 @@ static lmn_status print_dataset(const inspected *one, lmn_error *err)
     if (status == LMN_OK) {
         status = lmn_file_visit_arrays(one->file, print_classes, &copy, err);
     }
-    static const char *const groups[][2] = {{"/train/images", "attributes of the images"},
-                                            {"/", "file"}};
-    for (size_t i = 0; i < sizeof groups / sizeof groups[0] && status == LMN_OK; i++) {
-        status = print_group(one->file, groups[i][0], groups[i][1], err);
+    if (status == LMN_OK) {
+        status = lmn_file_visit_arrays(one->file, print_sample_attributes, &copy, err);
     }
-    return status;
+    return status == LMN_OK ? print_group(one->file, "/", "file", err) : status;
 }
 
 lmn_status inspect_print(const inspected *one, lmn_error *err)

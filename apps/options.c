@@ -226,7 +226,8 @@ static lmn_status check_required(const parse *p, lmn_error *err)
                                  row->name, row->argument, p->table->command);
         }
     }
-    if (p->table->arguments != NULL && p->words.count == 0) {
+    const char *arguments = p->table->arguments;
+    if (arguments != NULL && arguments[0] != '[' && p->words.count == 0) {
         return lmn_error_set(err, LMN_ERR_USAGE, "%s is missing; see `%s --help`",
                              p->table->arguments, p->table->command);
     }

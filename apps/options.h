@@ -51,7 +51,8 @@ typedef struct option_set {
 /** All that --help says and all that parsing accepts. Texts are borrowed. */
 typedef struct option_table {
     const char *command;   /* "lamina train vision" */
-    const char *arguments; /* what follows the options, such as "FILE..."; NULL: nothing may */
+    const char *arguments; /* what follows the options: "FILE...", or "[FILE...]" where nothing
+                              need follow; NULL: nothing may */
     const char *summary;   /* what the command does */
     const char *details;   /* after the options in --help; NULL: nothing */
     size_t n_sets;

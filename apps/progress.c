@@ -5,6 +5,7 @@
  */
 #include "progress.h"
 
+#include "evaluation_text.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -25,7 +26,9 @@ static double seconds_left(const progress *p, const lmn_training_progress *state
     if (made == 0 || state->total_steps <= state->step) {
         return 0.0;
     }
-    return state->seconds / (double)made * (double)(state->total_steps - state->step);
+    const double by_steps =
+        state->seconds / (double)made * (double)(state->total_steps - state->step);
+    return by_steps < state->seconds_left ? by_steps : state->seconds_left;
 }
 
 static void show_line(progress *p, const lmn_training_progress *state)
@@ -51,10 +54,9 @@ static void show_line(progress *p, const lmn_training_progress *state)
 static void show_evaluation(progress *p, const lmn_training_progress *state)
 {
     const lmn_evaluation *e = state->evaluation;
-    console_say(p->console,
-                "epoch %.2f  step %" PRIu64 "  test accuracy %.4f, loss %.4f (%" PRIu64
-                " samples, %.1f s)",
-                state->epoch, state->step, e->accuracy, e->loss, e->samples, e->seconds);
+    console_say(p->console, "epoch %.2f  step %" PRIu64 "  test %s (%" PRIu64 " samples, %.1f s)",
+                state->epoch, state->step, evaluation_text_make(p->task, e).data, e->samples,
+                e->seconds);
 }
 
 void progress_show(progress *p, const lmn_training_progress *state)

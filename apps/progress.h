@@ -12,9 +12,10 @@
 #include "lamina/lamina.h"
 
 typedef struct progress {
-    console *console;    /* borrowed */
-    double next_s;       /* when to show a line again, by the run's clock */
-    uint64_t first_step; /* steps before this process began */
+    console *console;     /* borrowed */
+    const lmn_task *task; /* borrowed; what the metrics of an evaluation are */
+    double next_s;        /* when to show a line again, by the run's clock */
+    uint64_t first_step;  /* steps before this process began */
     bool has_begun;
 } progress;
 

@@ -39,6 +39,13 @@ static const option_row rows[] = {
      .environment = "LAMINA_STEPS",
      .max = COUNT_MAX,
      .help = "training steps in all, in place of --epochs; 0: as --epochs says"},
+    {.name = "max-time",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(max_time),
+     .argument = "TIME",
+     .environment = "LAMINA_MAX_TIME",
+     .help = "end as if all steps were made once so much time is used: 90s, 10m, 1h; the schedule "
+             "still counts on all steps"},
     {.name = "batch",
      .short_name = 'b',
      .type = OPTION_U64,
@@ -199,9 +206,30 @@ static const option_row rows[] = {
      .help = "say nothing but errors"},
 };
 
-option_set train_settings_rows(train_settings *settings)
+option_set train_settings_rows(train_settings *settings, const train_default *defaults,
+                               size_t n_defaults, option_row *rows_out)
 {
-    return (option_set){.rows = rows, .n_rows = sizeof rows / sizeof rows[0], .values = settings};
+    const size_t n_rows = sizeof rows / sizeof rows[0];
+    memcpy(rows_out, rows, sizeof rows);
+    for (size_t i = 0; i < n_rows * n_defaults; i++) {
+        option_row *row = &rows_out[i / n_defaults];
+        const train_default *other = &defaults[i % n_defaults];
+        if (strcmp(row->name, other->name) == 0) {
+            row->initial = other->initial;
+        }
+    }
+    return (option_set){.rows = rows_out, .n_rows = n_rows, .values = settings};
+}
+
+static lmn_status apply_max_time(const char *text, lmn_trainer_options *options, lmn_error *err)
+{
+    double seconds = 0.0;
+    if (lmn_parse_seconds(text, &seconds, err) != LMN_OK || seconds <= 0.0 || seconds > COUNT_MAX) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "option --max-time: '%s' is not a time, such as 90s, 10m or 1h", text);
+    }
+    options->max_seconds = seconds;
+    return LMN_OK;
 }
 
 /* "500" is steps; "90s", "10m" are time. */
@@ -265,6 +293,9 @@ lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *op
     o.memory_bytes = (size_t)s->memory_bytes;
     if (s->checkpoint_every != NULL) {
         status = apply_checkpoint_every(s->checkpoint_every, &o, err);
+    }
+    if (status == LMN_OK && s->max_time != NULL) {
+        status = apply_max_time(s->max_time, &o, err);
     }
     if (status == LMN_OK) {
         *options_out = o;

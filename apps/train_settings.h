@@ -9,10 +9,17 @@
 #include "lamina/lamina.h"
 #include "options.h"
 
+/** A default of an application that differs from the common one. */
+typedef struct train_default {
+    const char *name;    /* of the option */
+    const char *initial; /* as it would be typed */
+} train_default;
+
 typedef struct train_settings {
     const char *data;
     double epochs;
     uint64_t steps;
+    const char *max_time;
     uint64_t batch;
     const char *optimizer;
     double lr;
@@ -35,8 +42,12 @@ typedef struct train_settings {
     bool is_quiet;
 } train_settings;
 
-/** The rows that fill `settings`. */
-option_set train_settings_rows(train_settings *settings);
+/**
+ * The rows that fill `settings`, with defaults [n_defaults] in place of the common ones.
+ * rows  [OPTION_ROWS_MAX] of the caller's, which the set borrows
+ */
+option_set train_settings_rows(train_settings *settings, const train_default *defaults,
+                               size_t n_defaults, option_row *rows_out);
 
 /**
  * Trainer options from settings; texts are borrowed from them.

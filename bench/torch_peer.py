@@ -7,7 +7,8 @@ MODEL is mlp[:hidden=AxB], cnn, resnet20, resnet18 or gpt[:layers=,heads=,width=
 random with the shape of Fashion-MNIST, tokens random with a vocabulary of 96. Stochastic gradient
 descent with momentum 0.9. Prints one line of JSON like compute_step.
 
-The networks are importable: `build(spec)` returns a module; bench/agreement uses it.
+The networks are importable: `build(spec)` returns a module; bench/agreement uses it, and
+bench/text_budget the class Transformer.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -87,14 +88,14 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    def __init__(self, layers=4, heads=8, width=256, context=128):
+    def __init__(self, layers=4, heads=8, width=256, context=128, vocabulary=VOCABULARY):
         super().__init__()
         self.context = context
-        self.embedding = nn.Embedding(VOCABULARY, width)
+        self.embedding = nn.Embedding(vocabulary, width)
         self.positions = nn.Parameter(0.02 * torch.randn(context, width))
         self.layers = nn.ModuleList(TransformerLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, VOCABULARY, bias=False)
+        self.head = nn.Linear(width, vocabulary, bias=False)
         mask = torch.triu(torch.full((context, context), -1e9), 1)
         self.register_buffer("mask", mask)
 

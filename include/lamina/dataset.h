@@ -13,6 +13,7 @@
 
 #include "lamina/dtype.h"
 #include "lamina/status.h"
+#include "lamina/vocabulary.h"
 #include "lamina/world.h"
 
 #include <stdbool.h>
@@ -38,13 +39,25 @@ typedef struct lmn_field {
     size_t dims[LMN_FIELD_DIMS_MAX];
 } lmn_field;
 
-/** What a dataset file holds: "images" f32 [H, W, C] and "labels" i32 []; plain data. */
+/** What the samples of a dataset are, and so which fields they have. */
+typedef enum lmn_dataset_kind {
+    LMN_DATASET_IMAGES = 0,  /* "images" f32 [H, W, C] */
+    LMN_DATASET_VECTORS = 1, /* "vectors" f32 [D], stored dense or as sparse rows */
+    LMN_DATASET_TEXT = 2     /* "tokens" i32 [T], "targets" i32 [T]: the token after each */
+} lmn_dataset_kind;
+
+/**
+ * What a dataset file holds; plain data. Images and vectors carry a second field: "labels" i32 [],
+ * or "targets" f32 [] where the answer is a number (n_classes is 0 then).
+ */
 typedef struct lmn_dataset_info {
+    lmn_dataset_kind kind;
     size_t n_fields;
     lmn_field fields[LMN_FIELDS_MAX];
-    size_t n_classes;
+    size_t n_classes;         /* of labels; of text: tokens in the vocabulary */
     uint64_t sample_count[2]; /* by lmn_split; the test split may be empty */
-    float scale, offset;      /* images: value = scale * stored + offset */
+    uint64_t text_bytes[2];   /* text: bytes that the tokens of each split stand for, else 0 */
+    uint64_t text_tokens[2];  /* text: tokens of each split, else 0 */
 } lmn_dataset_info;
 
 /** The field of that name, or NULL. */
@@ -63,6 +76,19 @@ lmn_status lmn_dataset_open(lmn_world *world, const char *path, lmn_dataset **da
 void lmn_dataset_close(lmn_dataset *dataset);
 
 const lmn_dataset_info *lmn_dataset_get_info(const lmn_dataset *dataset);
+
+/**
+ * Text only: tokens of one sample, 128 unless set. Sample i of N tokens in file order is the tokens
+ * from i * context on, and there are floor((N - 1) / context) of them. A shuffled reader starts the
+ * windows of every epoch at an offset in [0, context) that (seed, epoch) draws, and leaves out what
+ * does not fill a window. Before readers are made. Local; the same on all ranks.
+ * Errors: LMN_ERR_ARGUMENT (not text; a training split shorter than two windows).
+ */
+lmn_status lmn_dataset_set_context(lmn_dataset *dataset, size_t context,
+                                   lmn_error *err) LMN_NODISCARD;
+
+/** Text only: the vocabulary of the file, borrowed; else NULL. */
+const lmn_vocabulary *lmn_dataset_vocabulary(const lmn_dataset *dataset);
 const char *lmn_dataset_class_name(const lmn_dataset *dataset, size_t index);
 
 /** XXH3-64 of the file's description (shapes, counts, checksums): tells runs whether data changed.
@@ -79,6 +105,8 @@ typedef struct lmn_reader_options {
     int rank, size;       /* which slice of each batch: lmn_partition(global_batch, size, rank) */
     uint64_t first_batch; /* where to begin: the training step that is next */
     size_t read_ahead;    /* batches fetched ahead, at least 1 */
+    const char
+        *augment; /* images: "none", or "crop:pad=4,flip=1"; see lamina/augment.h. NULL: none */
 } lmn_reader_options;
 
 /** One rank's slice of a batch. Memory is the reader's, valid until the next call. */

@@ -33,11 +33,16 @@ void lmn_evaluator_destroy(lmn_evaluator *evaluator);
 
 lmn_parameters *lmn_evaluator_parameters(lmn_evaluator *evaluator);
 
+/** What a task says of a loss on a split: metrics_out [LMN_METRICS_MAX]. */
+void lmn_task_measure(const lmn_task *task, lmn_split split, double loss, double *metrics_out);
+
 typedef struct lmn_evaluation {
     double loss;     /* mean over samples */
     double accuracy; /* fraction answered rightly */
     uint64_t samples;
     double seconds;
+    size_t n_metrics;
+    double metrics[LMN_METRICS_MAX]; /* [n_metrics] as lmn_task lists them */
 } lmn_evaluation;
 
 /** Collective; every sample counts once; the same result on all ranks. */

@@ -16,6 +16,7 @@
 #include "lamina/dtype.h"
 #include "lamina/evaluator.h"
 #include "lamina/feedback.h"
+#include "lamina/generator.h"
 #include "lamina/graph.h"
 #include "lamina/hash.h"
 #include "lamina/import.h"
@@ -38,6 +39,7 @@
 #include "lamina/task.h"
 #include "lamina/trainer.h"
 #include "lamina/version.h"
+#include "lamina/vocabulary.h"
 #include "lamina/world.h"
 
 #endif

@@ -76,7 +76,8 @@ const lmn_tensor *lmn_reduce_max(lmn_graph *graph, const lmn_tensor *x, unsigned
 /** Repeat x to a shape that it broadcasts to. */
 const lmn_tensor *lmn_broadcast_to(lmn_graph *graph, const lmn_tensor *x, lmn_shape shape);
 
-/** Same elements, same order, another shape of equal count. Costs nothing at run time. */
+/** Same elements, f32 or i32, same order, another shape of equal count. Costs nothing at run time.
+ */
 const lmn_tensor *lmn_reshape(lmn_graph *graph, const lmn_tensor *x, lmn_shape shape);
 
 /** Axis i of the result is axis order[i] of x. order [n_dims of x] is a permutation. */

@@ -34,6 +34,7 @@ typedef struct lmn_training_progress {
     double loss;  /* mean of the last step's global batch */
     double lr;
     double seconds;       /* since training began in this process */
+    double seconds_left;  /* of max_seconds; infinity without it */
     double samples_per_s; /* over the last steps */
     uint64_t bytes_sent;  /* by rank 0, since training began in this process */
     uint64_t bytes_dense;
@@ -48,7 +49,10 @@ typedef struct lmn_trainer_options {
     double epochs;                    /* passes over the training split; used when steps is 0 */
     uint64_t steps;                   /* training steps in all; 0: from epochs */
     size_t global_batch;              /* samples of a step over all ranks; 128 */
+    const char *augment;              /* of training images, as lmn_augment_parse reads; "none" */
     uint64_t seed;                    /* 1 */
+    size_t memory_bytes;              /* limit of the plan of a step on each rank, as in
+                                         lmn_plan_options; 0: none */
     uint64_t evaluate_every;          /* steps; 0: after every epoch; always at the end */
     const char *results_path;         /* run.h5; NULL: none */
     const char *checkpoint_directory; /* NULL: no checkpoints */
@@ -59,8 +63,9 @@ typedef struct lmn_trainer_options {
                                          without it a directory with checkpoints is refused */
     uint64_t verify_every; /* steps between comparisons of parameters across ranks; 100 */
     uint64_t skip_limit;   /* skipped steps in a row that end the run; 50 */
-    size_t memory_bytes;   /* limit of the plan of a step on each rank, as in lmn_plan_options;
-                              0: none */
+    double max_seconds;    /* by the clock of rank 0, resumed processes included: the step in which
+                              they are over is the last, and the run counts as complete; the
+                              schedule does not know of it. 0: no limit */
     /* Asked on every rank after every step: true on any rank ends the run on all of them after the
      * same step, with a checkpoint. May be NULL. */
     bool (*should_stop)(void *user);
@@ -81,6 +86,7 @@ typedef struct lmn_training_summary {
     lmn_evaluation test;  /* the last one; samples 0 when none was made */
     double seconds;       /* training, without evaluation and checkpoints, resumed ones included */
     double total_seconds; /* everything */
+    double input_seconds; /* of training: waiting for batches; rank 0, resumed ones included */
     uint64_t bytes_sent;  /* by all ranks */
     uint64_t bytes_dense; /* what all ranks would have sent dense */
     uint64_t param_hash;
@@ -107,6 +113,14 @@ const lmn_plan *lmn_trainer_plan(const lmn_trainer *trainer);
  */
 lmn_status lmn_trainer_describe(lmn_trainer *trainer, const char *name, const char *value,
                                 bool must_match, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Keep a vocabulary (copied) in every checkpoint, so that its model can be used without the
+ * dataset; lmn_generator_vocabulary reads it. Once, before lmn_trainer_run; the same on all ranks.
+ * Local. Errors: LMN_ERR_MEMORY.
+ */
+lmn_status lmn_trainer_keep_vocabulary(lmn_trainer *trainer, const lmn_vocabulary *vocabulary,
+                                       lmn_error *err) LMN_NODISCARD;
 
 /**
  * Load the newest checkpoint when resuming, then train to the end, or until stopped. Once only.

@@ -1,7 +1,7 @@
 /*
- * Opening a dataset: what is in the file, where its images begin, and its labels.
+ * Opening a dataset: which kind it is, and what all kinds have in common.
  *
- * Every rank opens the file for itself, read-only, and closes HDF5 again at once: images are
+ * Every rank opens the file for itself, read-only, and closes HDF5 again at once: samples are
  * contiguous, so the reader needs only their place in the file. What each rank saw is compared by
  * its fingerprint. A file may come from Lamina's importers or from a few lines of h5py, so
  * everything that can have a sane default has one.
@@ -14,101 +14,74 @@
 #include "lamina/hash.h"
 #include "lamina/memory.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 static const char *const split_names[2] = {"train", "test"};
 
-/* ---- splits and classes ---- */
-
-static lmn_status open_array(lmn__opening *open, lmn_split split, const char *leaf, char name[32],
-                             hid_t *dataset_out, lmn_error *err)
+const char *lmn__split_name(lmn_split split)
 {
-    (void)snprintf(name, 32, "/%s/%s", split_names[split], leaf);
-    if (!lmn__h5_has_object(open->file, name)) {
-        return lmn_error_set(err, LMN_ERR_FORMAT, "there is no '%s'", name);
-    }
-    *dataset_out = H5Dopen2(open->file, name, H5P_DEFAULT);
-    return *dataset_out >= 0 ? LMN_OK
-                             : lmn_error_set(err, LMN_ERR_FORMAT, "'%s' is not an array", name);
+    return split_names[split];
 }
 
-/* A checksum, where the file has one, stands for the array's content. */
-static void hash_checksum(lmn__opening *open, hid_t dataset)
-{
-    char *text = NULL;
-    if (lmn__h5_read_text(dataset, "checksum_xxh3", &text, NULL) == LMN_OK) {
-        open->hash = lmn_hash64(text, strlen(text), open->hash);
-    }
-    lmn_free(text);
-}
+/* ---- content ---- */
 
-static lmn_status load_split(lmn__opening *open, lmn_split split, lmn_error *err)
+lmn_status lmn__dataset_load_splits(lmn__opening *open,
+                                    lmn_status (*load_split)(lmn__opening *open, lmn_split split,
+                                                             lmn_error *err),
+                                    lmn_error *err)
 {
-    char name[32];
-    hid_t images = H5I_INVALID_HID;
-    hid_t labels = H5I_INVALID_HID;
-    lmn_status status = open_array(open, split, "images", name, &images, err);
-    if (status == LMN_OK) {
-        status = lmn__dataset_check_images(open, images, split, name, err);
+    lmn_status status = load_split(open, LMN_SPLIT_TRAIN, err);
+    if (status == LMN_OK && open->dataset->info.sample_count[LMN_SPLIT_TRAIN] == 0) {
+        status = lmn_error_set(err, LMN_ERR_FORMAT, "the training split holds no samples");
     }
-    if (status == LMN_OK) {
-        hash_checksum(open, images);
-        status = open_array(open, split, "labels", name, &labels, err);
+    if (status == LMN_OK && lmn__h5_has_object(open->file, "/test")) {
+        status = load_split(open, LMN_SPLIT_TEST, err);
     }
-    if (status == LMN_OK) {
-        status = lmn__dataset_read_labels(open, labels, split, name, err);
-    }
-    lmn__h5_close(labels);
-    lmn__h5_close(images);
     return status;
 }
 
-static lmn_status load_class_names(lmn__opening *open, lmn_error *err)
+static lmn_status choose_store(lmn__opening *open, const char *name, lmn_error *err)
 {
-    if (!lmn__h5_has_object(open->file, "/classes")) {
-        return LMN_OK;
+    static const struct {
+        const char *name;
+        const lmn__store *store;
+    } kinds[] = {[LMN_DATASET_IMAGES] = {"images", &lmn__store_images},
+                 [LMN_DATASET_VECTORS] = {"vectors", &lmn__store_vectors},
+                 [LMN_DATASET_TEXT] = {"text", &lmn__store_text}};
+    for (size_t kind = 0; kind < sizeof kinds / sizeof kinds[0]; kind++) {
+        if (strcmp(name, kinds[kind].name) == 0) {
+            const bool is_sparse = kind == LMN_DATASET_VECTORS &&
+                                   lmn__array_exists(open, LMN_SPLIT_TRAIN, "row_start");
+            open->dataset->info.kind = (lmn_dataset_kind)kind;
+            open->dataset->store = is_sparse ? &lmn__store_sparse : kinds[kind].store;
+            return LMN_OK;
+        }
     }
-    const hid_t dataset = H5Dopen2(open->file, "/classes", H5P_DEFAULT);
-    lmn__texts texts = {0};
-    lmn_status status = lmn__h5_read_texts(dataset, &texts, err);
-    lmn__h5_close(dataset);
-    if (status != LMN_OK) {
-        lmn_error_add_context(err, "'/classes'");
-        return status;
-    }
-    open->dataset->class_names = texts.items;
-    if (texts.count == 0 || texts.count > LMN__CLASSES_MAX) {
-        return lmn_error_set(err, LMN_ERR_FORMAT,
-                             "'/classes' names %zu classes; 1 to %d are allowed", texts.count,
-                             LMN__CLASSES_MAX);
-    }
-    open->n_classes = texts.count;
-    return LMN_OK;
+    return lmn_error_set(err, LMN_ERR_FORMAT,
+                         "the attribute 'kind' is '%s'; images, vectors and text can be read",
+                         name);
 }
 
-/* "0", "1", ... as many as the labels need. */
-static lmn_status number_classes(lmn__opening *open, lmn_error *err)
+/* Files from before there were other kinds do not say that they hold images. */
+static lmn_status load_kind(lmn__opening *open, lmn_error *err)
 {
-    enum { NAME_BYTES = 8 };
-    const size_t count = (size_t)(open->max_label + 1);
-    char **names = lmn_alloc(count, sizeof *names + NAME_BYTES, err);
-    if (names == NULL) {
-        return LMN_ERR_MEMORY;
+    if (!lmn__h5_has_attribute(open->file, "kind")) {
+        return choose_store(open, "images", err);
     }
-    for (size_t i = 0; i < count; i++) {
-        names[i] = (char *)(names + count) + i * NAME_BYTES;
-        (void)snprintf(names[i], NAME_BYTES, "%u", (unsigned)i % (LMN__CLASSES_MAX + 1U));
+    char *name = NULL;
+    lmn_status status = lmn__h5_read_text(open->file, "kind", &name, err);
+    if (status == LMN_OK) {
+        status = choose_store(open, name, err);
     }
-    open->dataset->class_names = names;
-    open->n_classes = count;
-    return LMN_OK;
+    lmn_free(name);
+    return status;
 }
 
+/* Of images the same as in files from before there were other kinds. */
 static void hash_description(lmn__opening *open)
 {
-    const lmn_dataset_info *info = &open->dataset->info;
+    const lmn_dataset *dataset = open->dataset;
+    const lmn_dataset_info *info = &dataset->info;
     const size_t *dims = info->fields[0].dims;
     const uint64_t facts[] = {dims[0],
                               dims[1],
@@ -116,34 +89,41 @@ static void hash_description(lmn__opening *open)
                               info->n_classes,
                               info->sample_count[LMN_SPLIT_TRAIN],
                               info->sample_count[LMN_SPLIT_TEST],
-                              open->dataset->is_f32 ? 1 : 0};
-    const float map[] = {info->scale, info->offset};
+                              dataset->is_f32 ? 1 : 0};
+    const uint64_t others[] = {(uint64_t)info->kind,
+                               dataset->store == &lmn__store_sparse ? 1 : 0,
+                               info->text_bytes[LMN_SPLIT_TRAIN],
+                               info->text_bytes[LMN_SPLIT_TEST],
+                               info->text_tokens[LMN_SPLIT_TRAIN],
+                               info->text_tokens[LMN_SPLIT_TEST]};
+    const float map[] = {dataset->scale, dataset->offset};
     open->hash = lmn_hash64(facts, sizeof facts, open->hash);
     open->hash = lmn_hash64(map, sizeof map, open->hash);
+    if (info->kind != LMN_DATASET_IMAGES) {
+        open->hash = lmn_hash64(others, sizeof others, open->hash);
+    }
     open->dataset->fingerprint = open->hash;
 }
 
 static lmn_status load_content(lmn__opening *open, lmn_error *err)
 {
-    lmn_dataset_info *info = &open->dataset->info;
-    lmn_status status = load_class_names(open, err);
-    if (status == LMN_OK) {
-        status = load_split(open, LMN_SPLIT_TRAIN, err);
-    }
-    if (status == LMN_OK && info->sample_count[LMN_SPLIT_TRAIN] == 0) {
-        status = lmn_error_set(err, LMN_ERR_FORMAT, "'/train/images' holds no samples");
-    }
-    if (status == LMN_OK && lmn__h5_has_object(open->file, "/test")) {
-        status = load_split(open, LMN_SPLIT_TEST, err);
-    }
-    if (status == LMN_OK && open->dataset->class_names == NULL) {
-        status = number_classes(open, err);
+    lmn_status status = load_kind(open, err);
+    if (status == LMN_OK && open->dataset->info.kind != LMN_DATASET_TEXT) {
+        status = lmn__dataset_load_classes(open, err);
     }
     if (status == LMN_OK) {
-        info->n_classes = open->n_classes;
+        status = open->dataset->store->load(open, err);
+    }
+    if (status == LMN_OK) {
         hash_description(open);
     }
     return status;
+}
+
+uint64_t lmn__dataset_count(const lmn_dataset *dataset, lmn_split split, bool shuffle)
+{
+    return dataset->store->count == NULL ? dataset->info.sample_count[split]
+                                         : dataset->store->count(dataset, split, shuffle);
 }
 
 /* ---- opening and closing ---- */
@@ -217,8 +197,13 @@ void lmn_dataset_close(lmn_dataset *dataset)
     }
     lmn__file_close(dataset->fd);
     lmn_free(dataset->path);
-    lmn_free(dataset->splits[LMN_SPLIT_TRAIN].labels);
-    lmn_free(dataset->splits[LMN_SPLIT_TEST].labels);
+    for (size_t split = 0; split < 2; split++) {
+        lmn_free(dataset->splits[split].row_start);
+        lmn_free(dataset->splits[split].labels);
+        lmn_free(dataset->splits[split].targets);
+    }
+    lmn_free(dataset->mean);
+    lmn_vocabulary_destroy(dataset->vocabulary);
     lmn_free(dataset->class_names);
     lmn_free(dataset);
 }
@@ -240,7 +225,7 @@ const lmn_dataset_info *lmn_dataset_get_info(const lmn_dataset *dataset)
 
 const char *lmn_dataset_class_name(const lmn_dataset *dataset, size_t index)
 {
-    return dataset->class_names[index];
+    return dataset->class_names == NULL ? NULL : dataset->class_names[index];
 }
 
 uint64_t lmn_dataset_fingerprint(const lmn_dataset *dataset)

@@ -2,24 +2,18 @@
  * Reading IDX files, plain or gzip.
  *
  * An IDX file is a big-endian header (two zero bytes, the element type, the number of dimensions,
- * then each dimension as u32) and the elements in row-major order. zlib reads plain files as they
- * are, so one path serves both; a gzip file that was cut is told from one that is damaged.
+ * then each dimension as u32) and the elements in row-major order.
  *
  * Format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "files_internal.h"
 #include "idx_internal.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #define IDX_TYPE_U8 0x08
-
-/* Bytes asked of zlib at a time; far below what its int can count. */
-#define READ_BYTES ((size_t)1 << 20)
 
 /* Larger images than this are taken for a damaged header. */
 #define SAMPLE_BYTES_MAX ((uint64_t)1 << 30)
@@ -27,50 +21,17 @@
 /* Deflate cannot shrink by more than about 1032; a little more is allowed for. */
 #define DEFLATE_RATIO_MAX 1040
 
-static lmn_status read_failed(lmn__idx *idx, lmn_error *err)
-{
-    int code = Z_OK;
-    const char *reason = gzerror(idx->file, &code);
-    if (code == Z_ERRNO) {
-        return lmn__io_error(err, errno, "cannot read '%s'", idx->path);
-    }
-    if (code == Z_MEM_ERROR) {
-        return lmn_error_set(err, LMN_ERR_MEMORY, "no memory to decompress '%s'", idx->path);
-    }
-    if (code == Z_DATA_ERROR) {
-        return lmn_error_set(err, LMN_ERR_FORMAT, "'%s' is damaged: gzip says '%s'", idx->path,
-                             reason);
-    }
-    return lmn_error_set(err, LMN_ERR_FORMAT, "'%s' is truncated; get the file again", idx->path);
-}
-
-lmn_status lmn__idx_read(lmn__idx *idx, void *data, size_t bytes, lmn_error *err)
-{
-    unsigned char *to = data;
-    size_t done = 0;
-    while (done < bytes) {
-        const size_t wanted = bytes - done < READ_BYTES ? bytes - done : READ_BYTES;
-        const int got = gzread(idx->file, to + done, (unsigned)wanted);
-        if (got <= 0) {
-            return read_failed(idx, err);
-        }
-        done += (size_t)got;
-    }
-    return LMN_OK;
-}
-
 lmn_status lmn__idx_finish(lmn__idx *idx, lmn_error *err)
 {
     char extra = 0;
-    const int got = gzread(idx->file, &extra, 1);
-    if (got > 0) {
+    size_t got = 0;
+    const lmn_status status = lmn__source_read_some(&idx->source, &extra, 1, &got, err);
+    if (status == LMN_OK && got > 0) {
         return lmn_error_set(err, LMN_ERR_FORMAT,
                              "'%s' has data after its %" PRIu64 " samples; its header is wrong",
-                             idx->path, idx->dims[0]);
+                             idx->source.path, idx->dims[0]);
     }
-    int code = Z_OK;
-    (void)gzerror(idx->file, &code);
-    return got < 0 || (code != Z_OK && code != Z_STREAM_END) ? read_failed(idx, err) : LMN_OK;
+    return status;
 }
 
 static uint32_t big_endian(const unsigned char bytes[4])
@@ -86,13 +47,13 @@ static lmn_status check_magic(lmn__idx *idx, const unsigned char magic[4], lmn__
     if (magic[0] != 0 || magic[1] != 0) {
         return lmn_error_set(err, LMN_ERR_FORMAT,
                              "'%s' is not an IDX file of %s: it begins with 0x%08" PRIx32,
-                             idx->path, wanted, big_endian(magic));
+                             idx->source.path, wanted, big_endian(magic));
     }
     if (magic[2] != IDX_TYPE_U8) {
         return lmn_error_set(err, LMN_ERR_FORMAT,
                              "'%s' has elements of IDX type 0x%02x; only unsigned bytes (0x08) are "
                              "read",
-                             idx->path, magic[2]);
+                             idx->source.path, magic[2]);
     }
     idx->n_dims = magic[3];
     const bool fits = wants_images ? idx->n_dims == 3 || idx->n_dims == 4 : idx->n_dims == 1;
@@ -100,7 +61,7 @@ static lmn_status check_magic(lmn__idx *idx, const unsigned char magic[4], lmn__
         return lmn_error_set(err, LMN_ERR_FORMAT,
                              "'%s' has %zu dimensions (0x%08" PRIx32 "), and %s are expected; are "
                              "images and labels exchanged?",
-                             idx->path, idx->n_dims, big_endian(magic), wanted);
+                             idx->source.path, idx->n_dims, big_endian(magic), wanted);
     }
     return LMN_OK;
 }
@@ -112,14 +73,14 @@ static lmn_status read_dims(lmn__idx *idx, lmn_error *err)
     }
     for (size_t i = 0; i < idx->n_dims; i++) {
         unsigned char bytes[4];
-        const lmn_status status = lmn__idx_read(idx, bytes, sizeof bytes, err);
+        const lmn_status status = lmn__source_read(&idx->source, bytes, sizeof bytes, err);
         if (status != LMN_OK) {
             return status;
         }
         idx->dims[i] = big_endian(bytes);
     }
     if (idx->dims[0] == 0) {
-        return lmn_error_set(err, LMN_ERR_FORMAT, "'%s' holds no samples", idx->path);
+        return lmn_error_set(err, LMN_ERR_FORMAT, "'%s' holds no samples", idx->source.path);
     }
     uint64_t sample_bytes = 1;
     for (size_t i = 1; i < 4; i++) {
@@ -127,7 +88,7 @@ static lmn_status read_dims(lmn__idx *idx, lmn_error *err)
             return lmn_error_set(err, LMN_ERR_FORMAT,
                                  "'%s' has images of %" PRIu64 " x %" PRIu64 " x %" PRIu64
                                  "; its header is damaged",
-                                 idx->path, idx->dims[1], idx->dims[2], idx->dims[3]);
+                                 idx->source.path, idx->dims[1], idx->dims[2], idx->dims[3]);
         }
         sample_bytes *= idx->dims[i];
     }
@@ -135,39 +96,27 @@ static lmn_status read_dims(lmn__idx *idx, lmn_error *err)
     return LMN_OK;
 }
 
-/* Whether `length` bytes of file can hold what the header promises: found before space is taken. */
-static lmn_status check_promise(lmn__idx *idx, uint64_t length, lmn_error *err)
+/* Whether the file can hold what the header promises: found before space is taken. */
+static lmn_status check_promise(const lmn__idx *idx, lmn_error *err)
 {
-    const uint64_t ratio = gzdirect(idx->file) != 0 ? 1 : DEFLATE_RATIO_MAX;
-    if (idx->dims[0] * idx->sample_bytes / ratio > length) {
+    const uint64_t ratio = lmn__source_is_plain(&idx->source) ? 1 : DEFLATE_RATIO_MAX;
+    if (idx->dims[0] * idx->sample_bytes / ratio > idx->source.length) {
         return lmn_error_set(err, LMN_ERR_FORMAT,
                              "'%s' is truncated: %" PRIu64 " bytes of file cannot hold the %" PRIu64
                              " samples of %zu bytes that its header promises",
-                             idx->path, length, idx->dims[0], idx->sample_bytes);
+                             idx->source.path, idx->source.length, idx->dims[0], idx->sample_bytes);
     }
     return LMN_OK;
 }
 
 lmn_status lmn__idx_open(lmn__idx *idx, const char *path, lmn__idx_kind kind, lmn_error *err)
 {
-    *idx = (lmn__idx){.path = path};
-    int fd = -1;
-    uint64_t length = 0;
-    lmn_status status = lmn__file_open_read(path, &fd, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    status = lmn__file_length(fd, path, &length, err);
-    idx->file = status == LMN_OK ? gzdopen(fd, "rb") : NULL;
-    if (idx->file == NULL) {
-        lmn__file_close(fd);
-        return status != LMN_OK
-                   ? status
-                   : lmn_error_set(err, LMN_ERR_MEMORY, "no memory to read '%s'", path);
-    }
-    (void)gzbuffer(idx->file, 128U << 10);
+    *idx = (lmn__idx){0};
     unsigned char magic[4];
-    status = lmn__idx_read(idx, magic, sizeof magic, err);
+    lmn_status status = lmn__source_open(&idx->source, path, err);
+    if (status == LMN_OK) {
+        status = lmn__source_read(&idx->source, magic, sizeof magic, err);
+    }
     if (status == LMN_OK) {
         status = check_magic(idx, magic, kind, err);
     }
@@ -175,7 +124,7 @@ lmn_status lmn__idx_open(lmn__idx *idx, const char *path, lmn__idx_kind kind, lm
         status = read_dims(idx, err);
     }
     if (status == LMN_OK) {
-        status = check_promise(idx, length, err);
+        status = check_promise(idx, err);
     }
     if (status != LMN_OK) {
         lmn__idx_close(idx);
@@ -185,8 +134,5 @@ lmn_status lmn__idx_open(lmn__idx *idx, const char *path, lmn__idx_kind kind, lm
 
 void lmn__idx_close(lmn__idx *idx)
 {
-    if (idx->file != NULL) {
-        (void)gzclose_r(idx->file);
-        idx->file = NULL;
-    }
+    lmn__source_close(&idx->source);
 }

@@ -4,7 +4,7 @@
  * A thread fills a ring of read_ahead + 1 slots: while the caller works on one, the others wait or
  * are being filled. Position p of the endless sequence of samples is element p mod N of the
  * permutation of epoch p / N; batch b is the positions b * G .. b * G + G - 1, and each rank takes
- * its part of them. Neighbouring samples of the file are fetched by one read.
+ * its part of them. How samples are read is the business of the dataset's store.
  *
  * Slots pass between the two threads by counters under a mutex; the content of a slot belongs to
  * exactly one of them at any time.
@@ -12,7 +12,6 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "dataset_internal.h"
-#include "files_internal.h"
 #include "lamina/clock.h"
 #include "lamina/memory.h"
 #include "lamina/partition.h"
@@ -25,8 +24,7 @@
 
 typedef struct slot {
     lmn_batch batch;
-    float *features; /* [rows * sample_values] owned by the arena */
-    int32_t *labels; /* [rows] owned by the arena */
+    void *fields[LMN_FIELDS_MAX]; /* [rows, ...] owned by the arena */
     lmn_status status;
     lmn_error err; /* what the thread met */
 } slot;
@@ -38,11 +36,14 @@ struct lmn_reader {
     lmn_range mine;       /* rows of this rank in a full global batch */
     uint64_t batch_count; /* UINT64_MAX: without end */
 
-    lmn_arena *arena;   /* owned: all buffers */
-    slot *slots;        /* [n_slots] */
-    size_t n_slots;     /* read_ahead + 1 */
-    uint64_t *samples;  /* [rows] of the batch being fetched; the thread's */
-    unsigned char *raw; /* [rows * sample_bytes] as stored; the thread's */
+    lmn_arena *arena;       /* owned: all buffers */
+    slot *slots;            /* [n_slots] */
+    size_t n_slots;         /* read_ahead + 1 */
+    uint64_t *samples;      /* [rows] of the batch being fetched; the thread's */
+    uint64_t *epochs;       /* [rows] in which they are met; the thread's */
+    unsigned char *scratch; /* for the store; the thread's */
+    lmn_augment augment;
+    bool is_augmented;
 
     pthread_t thread;
     bool has_thread;
@@ -63,7 +64,7 @@ struct lmn_reader {
 
 static uint64_t split_count(const lmn_reader *reader)
 {
-    return reader->dataset->info.sample_count[reader->options.split];
+    return lmn__dataset_count(reader->dataset, reader->options.split, reader->options.shuffle);
 }
 
 /* Which samples this rank takes of a batch; returns how many. */
@@ -76,89 +77,40 @@ static size_t choose_samples(lmn_reader *reader, uint64_t batch)
         const size_t valid = left < reader->mine.count ? (size_t)left : reader->mine.count;
         for (size_t i = 0; i < valid; i++) {
             reader->samples[i] = first + i;
+            reader->epochs[i] = 0;
         }
         return valid;
     }
     for (size_t i = 0; i < reader->mine.count; i++) {
         const uint64_t position = first + i;
+        reader->epochs[i] = position / count;
         reader->samples[i] =
             lmn_permute(reader->options.seed, position / count, position % count, count);
     }
     return reader->mine.count;
 }
 
-/* Fetch the chosen samples into `raw`, neighbours of the file together. */
-static lmn_status fetch(lmn_reader *reader, size_t valid, lmn_error *err)
-{
-    const lmn_dataset *dataset = reader->dataset;
-    const uint64_t base = dataset->splits[reader->options.split].offset;
-    size_t row = 0;
-    while (row < valid) {
-        size_t run = 1;
-        while (row + run < valid && reader->samples[row + run] == reader->samples[row] + run) {
-            run++;
-        }
-        const uint64_t offset = base + reader->samples[row] * dataset->sample_bytes;
-        const lmn_status status = lmn__file_read_at(dataset->fd, dataset->path, offset,
-                                                    reader->raw + row * dataset->sample_bytes,
-                                                    run * dataset->sample_bytes, err);
-        if (status != LMN_OK) {
-            return status;
-        }
-        row += run;
-    }
-    return LMN_OK;
-}
-
-static void convert_u8(const unsigned char *restrict raw, float *restrict values, size_t count,
-                       float scale, float offset)
-{
-#pragma omp simd
-    for (size_t i = 0; i < count; i++) {
-        values[i] = scale * (float)raw[i] + offset;
-    }
-}
-
-static void convert_f32(float *values, size_t count, float scale, float offset)
-{
-#pragma omp simd
-    for (size_t i = 0; i < count; i++) {
-        values[i] = scale * values[i] + offset;
-    }
-}
-
-static void convert(const lmn_reader *reader, slot *to, size_t valid)
-{
-    const lmn_dataset *dataset = reader->dataset;
-    const size_t count = valid * dataset->sample_values;
-    const size_t capacity = reader->rows * dataset->sample_values;
-    const lmn_dataset_info *info = &dataset->info;
-    if (dataset->is_f32) {
-        memcpy(to->features, reader->raw, count * sizeof *to->features);
-        convert_f32(to->features, count, info->scale, info->offset);
-    } else {
-        convert_u8(reader->raw, to->features, count, info->scale, info->offset);
-    }
-    memset(to->features + count, 0, (capacity - count) * sizeof *to->features);
-    const int32_t *labels = dataset->splits[reader->options.split].labels;
-    for (size_t i = 0; i < reader->rows; i++) {
-        to->labels[i] = i < valid ? labels[reader->samples[i]] : -1;
-    }
-}
-
 static void fill_slot(lmn_reader *reader, slot *to, uint64_t batch)
 {
-    const size_t valid = choose_samples(reader, batch);
-    to->status = fetch(reader, valid, &to->err);
-    if (to->status == LMN_OK) {
-        convert(reader, to, valid);
-    }
-    to->batch = (lmn_batch){
-        .rows = reader->rows,
-        .valid = valid,
-        .first_row = reader->mine.first,
-        .fields = {to->features, to->labels},
+    const lmn_dataset *dataset = reader->dataset;
+    lmn__rows rows = {
+        .split = reader->options.split,
+        .count = reader->rows,
+        .valid = choose_samples(reader, batch),
+        .samples = reader->samples,
+        .epochs = reader->epochs,
+        .shuffle = reader->options.shuffle,
+        .seed = reader->options.seed,
+        .augment = reader->is_augmented ? &reader->augment : NULL,
+        .scratch = reader->scratch,
     };
+    to->batch =
+        (lmn_batch){.rows = reader->rows, .valid = rows.valid, .first_row = reader->mine.first};
+    for (size_t i = 0; i < dataset->info.n_fields; i++) {
+        rows.fields[i] = to->fields[i];
+        to->batch.fields[i] = to->fields[i];
+    }
+    to->status = dataset->store->read(dataset, &rows, &to->err);
 }
 
 /* Wait for a free slot; false when there is nothing more to do. */
@@ -216,7 +168,12 @@ static lmn_status check_options(const lmn_dataset *dataset, const lmn_reader_opt
     }
     if (dataset->info.sample_count[options->split] == 0) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT, "'%s' has no %s split", dataset->path,
-                             options->split == LMN_SPLIT_TRAIN ? "train" : "test");
+                             lmn__split_name(options->split));
+    }
+    if (lmn__dataset_count(dataset, options->split, options->shuffle) == 0) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "the %s split of '%s' is too short to be shuffled",
+                             lmn__split_name(options->split), dataset->path);
     }
     if (options->read_ahead < 1) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT, "read-ahead must be at least 1 batch");
@@ -237,34 +194,54 @@ static void set_sizes(lmn_reader *reader)
                                                  (count % options->global_batch > 0 ? 1 : 0);
 }
 
+/* Of one row of a field. */
+static size_t field_bytes(const lmn_field *field)
+{
+    size_t bytes = lmn_dtype_bytes(field->dtype);
+    for (size_t i = 0; i < field->n_dims; i++) {
+        bytes *= field->dims[i];
+    }
+    return bytes;
+}
+
 /* All memory of the reader in one piece. */
 static lmn_status take_memory(lmn_reader *reader, lmn_error *err)
 {
     const lmn_dataset *dataset = reader->dataset;
-    const size_t limit = SIZE_MAX / sizeof(float) / 4;
-    if (reader->rows > limit / dataset->sample_values ||
-        reader->n_slots > limit / (reader->rows * dataset->sample_values + LMN_ALIGNMENT)) {
+    const lmn_dataset_info *info = &dataset->info;
+    size_t row_bytes = 2 * sizeof(uint64_t);
+    for (size_t i = 0; i < info->n_fields; i++) {
+        row_bytes += field_bytes(&info->fields[i]);
+    }
+    const size_t limit = SIZE_MAX / 16;
+    if (reader->rows > limit / row_bytes ||
+        reader->n_slots >
+            limit / (reader->rows * row_bytes + sizeof(slot) + (size_t)8 * LMN_ALIGNMENT)) {
         return lmn_error_set(err, LMN_ERR_MEMORY,
                              "no memory for %zu batches of %zu samples; use a smaller batch",
                              reader->n_slots, reader->rows);
     }
-    const size_t feature_count = reader->rows * dataset->sample_values;
-    const size_t slot_bytes =
-        lmn_align_up(feature_count * sizeof(float)) + lmn_align_up(reader->rows * sizeof(int32_t));
+    const size_t scratch = dataset->store->scratch_bytes(dataset, reader->rows);
+    size_t slot_bytes = 0;
+    for (size_t i = 0; i < info->n_fields; i++) {
+        slot_bytes += lmn_align_up(reader->rows * field_bytes(&info->fields[i]));
+    }
     const size_t bytes = reader->n_slots * slot_bytes +
                          lmn_align_up(reader->n_slots * sizeof(slot)) +
-                         lmn_align_up(reader->rows * sizeof(uint64_t)) +
-                         lmn_align_up(reader->rows * dataset->sample_bytes);
+                         2 * lmn_align_up(reader->rows * sizeof(uint64_t)) + lmn_align_up(scratch);
     const lmn_status status = lmn_arena_create(bytes, &reader->arena, err);
     if (status != LMN_OK) {
         return status;
     }
     reader->slots = lmn_arena_take(reader->arena, reader->n_slots, sizeof(slot));
     reader->samples = lmn_arena_take(reader->arena, reader->rows, sizeof(uint64_t));
-    reader->raw = lmn_arena_take(reader->arena, reader->rows, dataset->sample_bytes);
+    reader->epochs = lmn_arena_take(reader->arena, reader->rows, sizeof(uint64_t));
+    reader->scratch = lmn_arena_take(reader->arena, scratch, 1);
     for (size_t i = 0; i < reader->n_slots; i++) {
-        reader->slots[i].features = lmn_arena_take(reader->arena, feature_count, sizeof(float));
-        reader->slots[i].labels = lmn_arena_take(reader->arena, reader->rows, sizeof(int32_t));
+        for (size_t k = 0; k < info->n_fields; k++) {
+            reader->slots[i].fields[k] =
+                lmn_arena_take(reader->arena, reader->rows, field_bytes(&info->fields[k]));
+        }
     }
     return LMN_OK;
 }
@@ -291,6 +268,24 @@ static lmn_status start_thread(lmn_reader *reader, lmn_error *err)
                : lmn_error_set(err, LMN_ERR_MEMORY, "cannot create a thread for the reader");
 }
 
+static lmn_status take_augment(lmn_reader *reader, const char *spec, lmn_error *err)
+{
+    if (spec == NULL) {
+        return LMN_OK;
+    }
+    const lmn_status status = lmn_augment_parse(spec, &reader->augment, err);
+    const lmn_augment *augment = &reader->augment;
+    reader->is_augmented = augment->pad > 0 || augment->flip > 0 || augment->cutout > 0;
+    if (status == LMN_OK && reader->is_augmented &&
+        reader->dataset->info.kind != LMN_DATASET_IMAGES) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "'%s' changes images, and the samples of '%s' are none; leave out the "
+                             "augmentation",
+                             spec, reader->dataset->path);
+    }
+    return status;
+}
+
 lmn_status lmn_reader_create(const lmn_dataset *dataset, const lmn_reader_options *options,
                              lmn_reader **reader_out, lmn_error *err)
 {
@@ -304,8 +299,12 @@ lmn_status lmn_reader_create(const lmn_dataset *dataset, const lmn_reader_option
     }
     reader->dataset = dataset;
     reader->options = *options;
+    reader->options.augment = NULL; /* the caller's */
     set_sizes(reader);
-    status = take_memory(reader, err);
+    status = take_augment(reader, options->augment, err);
+    if (status == LMN_OK) {
+        status = take_memory(reader, err);
+    }
     if (status == LMN_OK) {
         status = start_thread(reader, err);
     }

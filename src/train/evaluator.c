@@ -20,6 +20,7 @@ struct lmn_evaluator {
     lmn_split split;
     size_t global_batch;
     lmn_graph *graph;
+    lmn_task task_kind; /* its user and metrics are borrowed */
     lmn_task_graph task;
     lmn_plan *plan;
     lmn_parameters *parameters;       /* bound to the plan */
@@ -106,6 +107,7 @@ lmn_status lmn_evaluator_create(lmn_world *world, const lmn_dataset *dataset, lm
         evaluator->dataset = dataset;
         evaluator->split = split;
         evaluator->global_batch = global_batch;
+        evaluator->task_kind = *task;
         status = prepare(evaluator, task, parameters, err);
     }
     status = lmn_agree(world, status, err);
@@ -132,6 +134,13 @@ void lmn_evaluator_destroy(lmn_evaluator *evaluator)
 lmn_parameters *lmn_evaluator_parameters(lmn_evaluator *evaluator)
 {
     return evaluator->parameters;
+}
+
+void lmn_task_measure(const lmn_task *task, lmn_split split, double loss, double *metrics_out)
+{
+    for (size_t i = 0; i < task->n_metrics; i++) {
+        metrics_out[i] = task->metrics[i].value(task->user, split, loss);
+    }
 }
 
 static lmn_status evaluate_batch(lmn_evaluator *evaluator, lmn_reader *reader, double sums[N_SUMS],
@@ -192,6 +201,9 @@ lmn_status lmn_evaluator_run(lmn_evaluator *evaluator, lmn_evaluation *evaluatio
     *evaluation_out = (lmn_evaluation){.loss = sums[SUM_LOSS] / sums[SUM_SAMPLES],
                                        .accuracy = sums[SUM_HITS] / sums[SUM_SAMPLES],
                                        .samples = (uint64_t)sums[SUM_SAMPLES],
-                                       .seconds = lmn_clock_seconds() - start};
+                                       .seconds = lmn_clock_seconds() - start,
+                                       .n_metrics = evaluator->task_kind.n_metrics};
+    lmn_task_measure(&evaluator->task_kind, evaluator->split, evaluation_out->loss,
+                     evaluation_out->metrics);
     return LMN_OK;
 }

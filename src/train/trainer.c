@@ -12,6 +12,7 @@
 #include "trainer_internal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -115,6 +116,7 @@ void lmn_trainer_destroy(lmn_trainer *trainer)
     }
     lmn_reader_destroy(trainer->reader);
     lmn_state_destroy(trainer->state);
+    lmn_free(trainer->merges);
     lmn__records_destroy(trainer->records);
     lmn_evaluator_destroy(trainer->evaluator);
     lmn_reducer_destroy(trainer->reducer);
@@ -135,9 +137,9 @@ double lmn__trainer_epochs(const lmn_trainer *trainer)
            (double)trainer->sample_count;
 }
 
-static bool is_complete(const lmn_trainer *trainer)
+bool lmn__trainer_is_complete(const lmn_trainer *trainer)
 {
-    return trainer->progress.steps >= trainer->settings.total_steps;
+    return trainer->progress.steps >= trainer->settings.total_steps || trainer->time_is_over;
 }
 
 /* Of steps made now, and one step earlier: whether a multiple of `every` lies in between. */
@@ -153,7 +155,7 @@ static bool evaluation_due(const lmn_trainer *trainer)
     if (trainer->evaluator == NULL) {
         return false;
     }
-    if (is_complete(trainer)) {
+    if (lmn__trainer_is_complete(trainer)) {
         return true;
     }
     return options->evaluate_every > 0
@@ -168,7 +170,8 @@ static bool checkpoint_due(const lmn_trainer *trainer)
     if (options->checkpoint_directory == NULL) {
         return false;
     }
-    return is_complete(trainer) || trainer->stop_wanted || trainer->checkpoint_wanted ||
+    return lmn__trainer_is_complete(trainer) || trainer->stop_wanted ||
+           trainer->checkpoint_wanted ||
            (options->checkpoint_every > 0 &&
             trainer->progress.steps % options->checkpoint_every == 0);
 }
@@ -204,6 +207,12 @@ static lmn_status evaluate(lmn_trainer *trainer, lmn_error *err)
     return LMN_OK;
 }
 
+static double seconds_left(const lmn_trainer *trainer)
+{
+    const double limit = trainer->settings.options.max_seconds;
+    return limit > 0.0 ? fmax(0.0, limit - lmn__trainer_total_seconds(trainer)) : (double)INFINITY;
+}
+
 static void show_progress(const lmn_trainer *trainer, bool evaluated)
 {
     const lmn_trainer_options *options = &trainer->settings.options;
@@ -220,6 +229,7 @@ static void show_progress(const lmn_trainer *trainer, bool evaluated)
                                              (double)options->global_batch / trainer->step_seconds,
                                          .bytes_sent = trainer->own_bytes_sent,
                                          .bytes_dense = trainer->own_bytes_dense,
+                                         .seconds_left = seconds_left(trainer),
                                          .evaluation = evaluated ? &trainer->evaluation : NULL};
     options->on_progress(options->user, &shown);
 }
@@ -248,7 +258,7 @@ static lmn_status follow_up(lmn_trainer *trainer, lmn_error *err)
 static lmn_status train(lmn_trainer *trainer, lmn_error *err)
 {
     lmn_status status = LMN_OK;
-    while (status == LMN_OK && !is_complete(trainer) && !trainer->stop_wanted) {
+    while (status == LMN_OK && !lmn__trainer_is_complete(trainer) && !trainer->stop_wanted) {
         status = lmn__trainer_step(trainer, err);
         if (status == LMN_OK) {
             status = follow_up(trainer, err);
@@ -266,7 +276,7 @@ static lmn_status train(lmn_trainer *trainer, lmn_error *err)
 /* Collective. */
 static lmn_status conclude(lmn_trainer *trainer, lmn_error *err)
 {
-    const bool evaluates = trainer->evaluator != NULL && is_complete(trainer) &&
+    const bool evaluates = trainer->evaluator != NULL && lmn__trainer_is_complete(trainer) &&
                            trainer->evaluated_steps != trainer->progress.steps;
     lmn_status status = evaluates ? evaluate(trainer, err) : LMN_OK;
     if (status == LMN_OK) {
@@ -285,28 +295,34 @@ static lmn_status open_reader(lmn_trainer *trainer, lmn_error *err)
                                         .rank = lmn_world_rank(trainer->world),
                                         .size = lmn_world_size(trainer->world),
                                         .first_batch = trainer->progress.steps,
-                                        .read_ahead = READ_AHEAD};
+                                        .read_ahead = READ_AHEAD,
+                                        .augment = trainer->settings.options.augment};
     return lmn_reader_create(trainer->dataset, &options, &trainer->reader, err);
 }
 
 static lmn_training_summary summarise(const lmn_trainer *trainer)
 {
     const lmn__progress *progress = &trainer->progress;
-    return (lmn_training_summary){.stopped = trainer->stop_wanted && !is_complete(trainer),
-                                  .steps = progress->steps,
-                                  .skipped = progress->skipped,
-                                  .epochs = lmn__trainer_epochs(trainer),
-                                  .loss = progress->loss,
-                                  .test = {.loss = progress->test_loss,
-                                           .accuracy = progress->test_accuracy,
-                                           .samples = progress->test_samples,
-                                           .seconds = trainer->evaluation.seconds},
-                                  .seconds = progress->seconds,
-                                  .total_seconds = progress->total_seconds,
-                                  .bytes_sent = progress->bytes_sent,
-                                  .bytes_dense = progress->bytes_dense,
-                                  .param_hash = lmn_parameters_hash(trainer->learner.parameters),
-                                  .parameters = lmn_parameters_total(trainer->learner.parameters)};
+    lmn_training_summary summary = {
+        .stopped = trainer->stop_wanted && !lmn__trainer_is_complete(trainer),
+        .steps = progress->steps,
+        .skipped = progress->skipped,
+        .epochs = lmn__trainer_epochs(trainer),
+        .loss = progress->loss,
+        .test = {.loss = progress->test_loss,
+                 .accuracy = progress->test_accuracy,
+                 .samples = progress->test_samples,
+                 .seconds = trainer->evaluation.seconds,
+                 .n_metrics = trainer->task.n_metrics},
+        .seconds = progress->seconds,
+        .total_seconds = progress->total_seconds,
+        .input_seconds = progress->input_seconds,
+        .bytes_sent = progress->bytes_sent,
+        .bytes_dense = progress->bytes_dense,
+        .param_hash = lmn_parameters_hash(trainer->learner.parameters),
+        .parameters = lmn_parameters_total(trainer->learner.parameters)};
+    lmn_task_measure(&trainer->task, LMN_SPLIT_TEST, progress->test_loss, summary.test.metrics);
+    return summary;
 }
 
 lmn_status lmn_trainer_run(lmn_trainer *trainer, lmn_training_summary *summary_out, lmn_error *err)
@@ -314,6 +330,8 @@ lmn_status lmn_trainer_run(lmn_trainer *trainer, lmn_training_summary *summary_o
     trainer->started_at = lmn_clock_seconds();
     trainer->checkpoint_at = trainer->started_at;
     lmn_status status = lmn__trainer_restore(trainer, err);
+    const double limit = trainer->settings.options.max_seconds;
+    trainer->time_is_over = limit > 0.0 && trainer->seconds_before >= limit;
     if (status == LMN_OK) {
         status = lmn__records_open(trainer, err);
     }

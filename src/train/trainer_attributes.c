@@ -90,7 +90,8 @@ static lmn_status set_numbers(const lmn_trainer *trainer, lmn_error *err)
         {"dataset_fingerprint", lmn_dataset_fingerprint(trainer->dataset)}};
     const named_f64 measures[] = {{"lr", options->lr},
                                   {"epochs", options->epochs},
-                                  {"checkpoint_seconds", options->checkpoint_seconds}};
+                                  {"checkpoint_seconds", options->checkpoint_seconds},
+                                  {"max_seconds", options->max_seconds}};
     const lmn_status status = set_u64s(trainer->records->results, configuration, numbers,
                                        sizeof numbers / sizeof numbers[0], err);
     return status == LMN_OK ? set_f64s(trainer->records->results, configuration, measures,
@@ -106,6 +107,7 @@ static lmn_status set_configuration(const lmn_trainer *trainer, lmn_error *err)
                                 {"allocate", options->reducer.allocate},
                                 {"optimizer", options->optimizer},
                                 {"schedule", options->schedule},
+                                {"augment", options->augment},
                                 {"results_path", options->results_path},
                                 {"checkpoint_directory", options->checkpoint_directory}};
     lmn_status status = set_texts(trainer->records->results, configuration, texts,
@@ -186,11 +188,26 @@ lmn_status lmn__attributes_set_run(const lmn_trainer *trainer, const lmn_placeme
     return status == LMN_OK ? set_layers(trainer, err) : status;
 }
 
+/* What the task has to say of the last loss on the test split. */
+static lmn_status set_metrics(const lmn_trainer *trainer, lmn_error *err)
+{
+    const lmn_task *task = &trainer->task;
+    double values[LMN_METRICS_MAX];
+    lmn_task_measure(task, LMN_SPLIT_TEST, trainer->progress.test_loss, values);
+    lmn_status status = LMN_OK;
+    const size_t n = trainer->progress.test_samples > 0 ? task->n_metrics : 0;
+    for (size_t i = 0; i < n && status == LMN_OK; i++) {
+        status = lmn_results_set_f64(trainer->records->results, summary, task->metrics[i].name,
+                                     values[i], err);
+    }
+    return status;
+}
+
 lmn_status lmn__attributes_set_summary(const lmn_trainer *trainer, lmn_error *err)
 {
     lmn_results *results = trainer->records->results;
     const lmn__progress *progress = &trainer->progress;
-    const bool is_complete = progress->steps == trainer->settings.total_steps;
+    const bool is_complete = lmn__trainer_is_complete(trainer);
     const named_u64 numbers[] = {{"steps", progress->steps},
                                  {"skipped", progress->skipped},
                                  {"stopped", trainer->stop_wanted && !is_complete ? 1 : 0},
@@ -202,14 +219,20 @@ lmn_status lmn__attributes_set_summary(const lmn_trainer *trainer, lmn_error *er
                                  {"parameters", lmn_parameters_total(trainer->learner.parameters)},
                                  {"param_hash", lmn_parameters_hash(trainer->learner.parameters)},
                                  {"test_samples", progress->test_samples}};
-    const named_f64 measures[] = {
-        {"epochs", lmn__trainer_epochs(trainer)}, {"train_loss", progress->loss},
-        {"seconds", progress->seconds},           {"total_seconds", progress->total_seconds},
-        {"test_loss", progress->test_loss},       {"test_accuracy", progress->test_accuracy}};
+    const named_f64 measures[] = {{"epochs", lmn__trainer_epochs(trainer)},
+                                  {"train_loss", progress->loss},
+                                  {"seconds", progress->seconds},
+                                  {"total_seconds", progress->total_seconds},
+                                  {"input_seconds", progress->input_seconds},
+                                  {"test_loss", progress->test_loss},
+                                  {"test_accuracy", progress->test_accuracy}};
     /* What was never measured has no attribute. */
     const size_t n_measures =
         sizeof measures / sizeof measures[0] - (progress->test_samples > 0 ? 0 : 2);
-    const lmn_status status =
+    lmn_status status =
         set_u64s(results, summary, numbers, sizeof numbers / sizeof numbers[0], err);
-    return status == LMN_OK ? set_f64s(results, summary, measures, n_measures, err) : status;
+    if (status == LMN_OK) {
+        status = set_f64s(results, summary, measures, n_measures, err);
+    }
+    return status == LMN_OK ? set_metrics(trainer, err) : status;
 }

@@ -24,7 +24,8 @@ enum {
     LMN__SCALAR_HITS = 1,
     LMN__SCALAR_STOP = 2,       /* ranks that want to stop */
     LMN__SCALAR_CHECKPOINT = 3, /* 1 when rank 0's clock says that a checkpoint is due */
-    LMN__SCALAR_COUNT = 4
+    LMN__SCALAR_TIME = 4,       /* 1 when rank 0's clock says that the time is over */
+    LMN__SCALAR_COUNT = 5
 };
 
 /* Outputs of the learner's plan: loss, hits, then for each parameter of the graph its gradient, or
@@ -72,9 +73,10 @@ typedef struct lmn__progress {
     uint64_t skipped_in_a_row;
     uint64_t bytes_sent; /* by all ranks, as far as they were added up */
     uint64_t bytes_dense;
-    uint64_t param_hash; /* set when a checkpoint is written */
-    double loss;         /* of the last step */
-    double seconds;      /* in steps */
+    uint64_t param_hash;  /* set when a checkpoint is written */
+    double loss;          /* of the last step */
+    double seconds;       /* in steps */
+    double input_seconds; /* of these, waiting for batches */
     double total_seconds;
     uint64_t test_samples; /* 0 while nothing was evaluated */
     double test_loss;
@@ -130,11 +132,13 @@ struct lmn_trainer {
     lmn_reader *reader;
     lmn__records *records;
     lmn_state *state;
+    uint64_t *merges; /* of the vocabulary that is kept with checkpoints; NULL: none */
     lmn__progress progress;
     lmn__identity identity;   /* as in the checkpoint, after loading */
     lmn_step_report report;   /* of the last step */
     bool stop_wanted;         /* by some rank, agreed on in the last step */
     bool checkpoint_wanted;   /* by rank 0's clock, agreed on in the last step */
+    bool time_is_over;        /* by rank 0's clock, agreed on in the last step */
     uint64_t evaluated_steps; /* steps made when this process last evaluated; UINT64_MAX: never */
     lmn_evaluation evaluation;
     double started_at;       /* clock at the start of lmn_trainer_run */
@@ -190,5 +194,7 @@ lmn_status lmn__attributes_set_summary(const lmn_trainer *trainer, lmn_error *er
 /* trainer.c: rank 0's clock since the beginning of the run, earlier processes included. */
 double lmn__trainer_total_seconds(const lmn_trainer *trainer);
 double lmn__trainer_epochs(const lmn_trainer *trainer);
+/* Whether all steps are made, or all the time is used that there was for them. */
+bool lmn__trainer_is_complete(const lmn_trainer *trainer);
 
 #endif

@@ -44,6 +44,19 @@ static const lmn_column evaluation_columns[] = {
 };
 enum { N_EVALUATION_COLUMNS = sizeof evaluation_columns / sizeof evaluation_columns[0] };
 
+/* The columns that every run has, then the metrics of the task. Returns how many. */
+static size_t list_evaluation_columns(const lmn_task *task,
+                                      lmn_column columns[N_EVALUATION_COLUMNS + LMN_METRICS_MAX])
+{
+    memcpy(columns, evaluation_columns, sizeof evaluation_columns);
+    for (size_t i = 0; i < task->n_metrics; i++) {
+        const lmn_metric *metric = &task->metrics[i];
+        columns[N_EVALUATION_COLUMNS + i] =
+            (lmn_column){metric->name, metric->unit, metric->help, LMN_COLUMN_F64, 1};
+    }
+    return N_EVALUATION_COLUMNS + task->n_metrics;
+}
+
 lmn_status lmn__records_create(lmn_trainer *trainer, lmn_error *err)
 {
     lmn__records *records = lmn_alloc(1, sizeof *records, err);
@@ -77,8 +90,10 @@ void lmn__records_destroy(lmn__records *records)
     lmn_free(records);
 }
 
-static lmn_status add_tables(lmn__records *records, lmn_error *err)
+static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_error *err)
 {
+    lmn_column columns[N_EVALUATION_COLUMNS + LMN_METRICS_MAX];
+    const size_t n_columns = list_evaluation_columns(task, columns);
     const lmn_column level_columns[] = {
         {"step", "1", "first step that travelled at these levels", LMN_COLUMN_U64, 1},
         {"level", "1", "compression level of each layer of /layers; 0 is dense", LMN_COLUMN_U64,
@@ -89,9 +104,8 @@ static lmn_status add_tables(lmn__records *records, lmn_error *err)
     lmn_status status = lmn_results_add_table(records->results, "/steps", step_columns,
                                               N_STEP_COLUMNS, TABLE_ROWS, &records->steps, err);
     if (status == LMN_OK) {
-        status =
-            lmn_results_add_table(records->results, "/evaluations", evaluation_columns,
-                                  N_EVALUATION_COLUMNS, TABLE_ROWS, &records->evaluations, err);
+        status = lmn_results_add_table(records->results, "/evaluations", columns, n_columns,
+                                       TABLE_ROWS, &records->evaluations, err);
     }
     if (status == LMN_OK) {
         status = lmn_results_add_table(records->results, "/levels", level_columns,
@@ -106,7 +120,7 @@ static lmn_status drop_rows(const lmn_trainer *trainer, lmn_error *err)
 {
     const lmn__records *records = trainer->records;
     const uint64_t steps = trainer->progress.steps;
-    const bool is_complete = steps == trainer->settings.total_steps;
+    const bool is_complete = lmn__trainer_is_complete(trainer);
     lmn_status status = lmn_table_truncate(records->steps, steps, err);
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->levels, steps, err);
@@ -124,7 +138,7 @@ static lmn_status open_file(lmn_trainer *trainer, const lmn_placement *placement
     lmn_status status =
         lmn_results_open(trainer->settings.options.results_path, goes_on, &records->results, err);
     if (status == LMN_OK) {
-        status = add_tables(records, err);
+        status = add_tables(records, &trainer->task, err);
     }
     if (status == LMN_OK) {
         status = drop_rows(trainer, err);
@@ -232,11 +246,14 @@ void lmn__records_add_evaluation(lmn_trainer *trainer)
     if (records->evaluations == NULL) {
         return;
     }
-    const lmn_cell cells[N_EVALUATION_COLUMNS] = {{.u64 = trainer->progress.steps},
-                                                  {.f64 = lmn__trainer_epochs(trainer)},
-                                                  {.f64 = trainer->evaluation.loss},
-                                                  {.f64 = trainer->evaluation.accuracy},
-                                                  {.f64 = trainer->evaluation.seconds}};
+    lmn_cell cells[N_EVALUATION_COLUMNS + LMN_METRICS_MAX] = {{.u64 = trainer->progress.steps},
+                                                              {.f64 = lmn__trainer_epochs(trainer)},
+                                                              {.f64 = trainer->evaluation.loss},
+                                                              {.f64 = trainer->evaluation.accuracy},
+                                                              {.f64 = trainer->evaluation.seconds}};
+    for (size_t i = 0; i < trainer->task.n_metrics; i++) {
+        cells[N_EVALUATION_COLUMNS + i].f64 = trainer->evaluation.metrics[i];
+    }
     lmn_error cause = lmn_error_none();
     keep_failure(records, lmn_table_append(records->evaluations, cells, &cause), &cause);
 }
@@ -296,11 +313,13 @@ static lmn_status write_rows(lmn_trainer *trainer, bool flush, lmn_error *err)
 /* Times are those of rank 0 everywhere, so that a checkpoint holds one truth. */
 static lmn_status share_times(lmn_trainer *trainer, lmn_error *err)
 {
-    double times[2] = {trainer->progress.seconds, lmn__trainer_total_seconds(trainer)};
+    double times[] = {trainer->progress.seconds, lmn__trainer_total_seconds(trainer),
+                      trainer->progress.input_seconds};
     const lmn_status status = lmn_world_broadcast(trainer->world, times, sizeof times, 0, err);
     if (status == LMN_OK) {
         trainer->progress.seconds = times[0];
         trainer->progress.total_seconds = times[1];
+        trainer->progress.input_seconds = times[2];
     }
     return status;
 }

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "lamina/augment.h"
 #include "lamina/hash.h"
 #include "trainer_internal.h"
 
@@ -15,6 +16,7 @@ lmn_trainer_options lmn_trainer_options_default(void)
     return (lmn_trainer_options){.reducer = lmn_reducer_options_default(),
                                  .optimizer = "sgd:momentum=0.9",
                                  .schedule = "cosine",
+                                 .augment = "none",
                                  .lr = 0.05,
                                  .epochs = 1.0,
                                  .global_batch = 128,
@@ -25,14 +27,14 @@ lmn_trainer_options lmn_trainer_options_default(void)
 }
 
 /* The texts of options, NULL where there is none. */
-enum { N_TEXTS = 7 };
+enum { N_TEXTS = 8 };
 
 static void list_texts(lmn_trainer_options *options, const char **texts[N_TEXTS])
 {
-    const char **const all[N_TEXTS] = {
-        &options->reducer.compress,    &options->reducer.feedback, &options->reducer.allocate,
-        &options->optimizer,           &options->schedule,         &options->results_path,
-        &options->checkpoint_directory};
+    const char **const all[N_TEXTS] = {&options->reducer.compress, &options->reducer.feedback,
+                                       &options->reducer.allocate, &options->optimizer,
+                                       &options->schedule,         &options->augment,
+                                       &options->results_path,     &options->checkpoint_directory};
     memcpy(texts, all, sizeof all);
 }
 
@@ -92,6 +94,11 @@ static lmn_status check_amounts(const lmn_trainer_options *options, uint64_t sam
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "the limit of skipped steps in a row must be at least 1");
     }
+    if (!(options->max_seconds >= 0.0)) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "the time to train is %g seconds, but must be 0 or more",
+                             options->max_seconds);
+    }
     if (!(options->checkpoint_seconds >= 0.0)) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "seconds between checkpoints are %g, but must be 0 or more",
@@ -113,11 +120,16 @@ static lmn_status check_options(const lmn_trainer_options *options, const lmn_da
         return lmn_error_set(err, LMN_ERR_ARGUMENT, "the dataset's training split is empty");
     }
     const lmn_reducer_options *reducer = &options->reducer;
-    if (options->optimizer == NULL || options->schedule == NULL || reducer->compress == NULL ||
-        reducer->feedback == NULL || reducer->allocate == NULL) {
+    if (options->optimizer == NULL || options->schedule == NULL || options->augment == NULL ||
+        reducer->compress == NULL || reducer->feedback == NULL || reducer->allocate == NULL) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "optimizer, schedule, compress, feedback and allocate need a spec "
-                             "each; start from lmn_trainer_options_default");
+                             "optimizer, schedule, augment, compress, feedback and allocate need a "
+                             "spec each; start from lmn_trainer_options_default");
+    }
+    lmn_augment augment = {0};
+    const lmn_status status = lmn_augment_parse(options->augment, &augment, err);
+    if (status != LMN_OK) {
+        return status;
     }
     const bool wants_checkpoints =
         options->resume || options->checkpoint_every > 0 || options->checkpoint_seconds > 0.0;
@@ -167,8 +179,10 @@ lmn_status lmn__settings_agree(const lmn__settings *settings, lmn_world *world, 
         options->memory_bytes};
     uint64_t hash = lmn_hash64(numbers, sizeof numbers, 0);
     hash = lmn_hash64(&options->lr, sizeof options->lr, hash);
+    hash = lmn_hash64(&options->max_seconds, sizeof options->max_seconds, hash);
     hash = hash_text(options->optimizer, hash);
     hash = hash_text(options->schedule, hash);
+    hash = hash_text(options->augment, hash);
     hash = hash_text(options->checkpoint_directory, hash);
     return lmn_world_check_same(world, "the trainer's options", hash, err);
 }

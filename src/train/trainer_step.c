@@ -100,8 +100,11 @@ static void say_wishes(lmn_trainer *trainer)
     const bool stops = options->should_stop != NULL && options->should_stop(options->user);
     const bool saves = lmn_world_rank(trainer->world) == 0 && options->checkpoint_seconds > 0.0 &&
                        lmn_clock_seconds() - trainer->checkpoint_at >= options->checkpoint_seconds;
+    const bool ends = lmn_world_rank(trainer->world) == 0 && options->max_seconds > 0.0 &&
+                      lmn__trainer_total_seconds(trainer) >= options->max_seconds;
     lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_STOP, stops ? 1.0F : 0.0F);
     lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_CHECKPOINT, saves ? 1.0F : 0.0F);
+    lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_TIME, ends ? 1.0F : 0.0F);
 }
 
 /* Collective. A local failure of one rank becomes the failure of all. */
@@ -145,6 +148,7 @@ static void count_step(lmn_trainer *trainer)
     progress->skipped_in_a_row = report->applied ? 0 : progress->skipped_in_a_row + 1;
     trainer->stop_wanted = report->scalars[LMN__SCALAR_STOP] > 0.0F;
     trainer->checkpoint_wanted = report->scalars[LMN__SCALAR_CHECKPOINT] > 0.0F;
+    trainer->time_is_over = report->scalars[LMN__SCALAR_TIME] > 0.0F;
 }
 
 static void record_step(lmn_trainer *trainer, lmn__step_record *record, double start)
@@ -163,6 +167,7 @@ static void record_step(lmn_trainer *trainer, lmn__step_record *record, double s
     trainer->own_bytes_sent += report->bytes_sent;
     trainer->own_bytes_dense += report->bytes_dense;
     trainer->progress.seconds += record->seconds;
+    trainer->progress.input_seconds += record->seconds_read;
     trainer->step_seconds = trainer->step_seconds > 0.0
                                 ? (1.0 - NEWEST) * trainer->step_seconds + NEWEST * record->seconds
                                 : record->seconds;

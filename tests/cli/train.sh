@@ -21,6 +21,7 @@ train() {
 check "a run on two ranks ends with results that inspect tells as JSON"
 train straight --checkpoint-dir straight
 grep -q '^test accuracy' out.txt || fail "no summary"
+grep -q '^waited for input .* % of training$' out.txt || fail "no word of waiting"
 grep -q 'train vision --model mlp:hidden=128' err.txt || fail "the configuration was not printed"
 for key in test_accuracy test_loss train_loss steps seconds bytes_sent bytes_dense ranks seed \
     param_hash configuration; do
@@ -50,6 +51,17 @@ expect 0 "$LAMINA" inspect "$last"
 grep -q "checkpoint after step $steps" out.txt || fail "no step in words"
 expect 0 "$LAMINA" inspect straight.h5 straight.h5
 [ "$(wc -l <out.txt)" -eq 3 ] || fail "not a table of two runs"
+
+check "images are changed when that is asked for, and the run goes on only with the same changes"
+train changed --steps 4 --augment crop:pad=2,flip=0 --checkpoint-dir changed
+[ "$(json changed.h5 "x['configuration']['augment']")" = crop:pad=2,flip=0 ] || fail "augment"
+[ "$(json straight.h5 "x['configuration']['augment']")" = none ] || fail "augment by default"
+# shellcheck disable=SC2086 # the common options are separate words
+expect 1 ranks 2 "$LAMINA" train vision $common --steps 6 --checkpoint-dir changed --resume \
+    --out other.h5
+grep -q "crop:pad=2,flip=0" err.txt || fail "the refusal does not name the augmentation"
+# shellcheck disable=SC2086
+expect 2 "$LAMINA" train vision $common --augment crop:flip=2 --out other.h5
 
 check "eval gives the run's own test accuracy, from a file and from a directory, on 1 and 2 ranks"
 accuracy=$(json straight.h5 "'%.4f' % x['test_accuracy']")

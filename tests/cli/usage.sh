@@ -9,10 +9,12 @@ check "--version and --help, alone and on ranks"
 expect 0 "$LAMINA" --version
 grep -q '^lamina [0-9]' out.txt || fail "no version"
 expect 0 "$LAMINA" --help
-for command in "data import idx" "train vision" eval inspect; do
+for command in "data import idx" "data import cifar" "data import libsvm" "data import numpy" \
+    "data import csv" "data import text" "train vision" "train text" eval generate inspect; do
     grep -q "lamina $command" out.txt || fail "--help does not list '$command'"
 done
-for command in "data import idx" "train vision" eval inspect; do
+for command in "data import idx" "data import cifar" "data import libsvm" "data import numpy" \
+    "data import csv" "data import text" "train vision" "train text" eval generate inspect; do
     # shellcheck disable=SC2086 # the command is several words
     expect 0 "$LAMINA" $command --help
     grep -q "^Usage: lamina $command" out.txt || fail "no usage of '$command'"
@@ -23,9 +25,8 @@ expect 0 ranks 2 "$LAMINA" train vision --help
 
 check "every option of train vision stands in --help"
 expect 0 "$LAMINA" train vision --help
-for option in data model epochs steps batch optimizer lr schedule compress feedback allocate seed \
-    out checkpoint-dir checkpoint-every keep resume evaluate-every verify-every threads bucket quiet \
-    memory plan-only; do
+for option in data model epochs steps max-time batch optimizer lr schedule compress feedback allocate \
+    seed out checkpoint-dir checkpoint-every keep resume evaluate-every verify-every threads bucket quiet; do
     grep -q -e "--$option" out.txt || fail "--$option is not in --help"
 done
 

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "dataset_files.h"
 #include "files.h"
 #include "lamina/dataset.h"
 #include "lamina/random.h"
@@ -90,18 +91,23 @@ static void gather_batch(const fixture *f, const lmn_batch *slice, float first_p
     (void)f;
 }
 
+static lmn_reader_options options_of(const fixture *f)
+{
+    return (lmn_reader_options){.split = LMN_SPLIT_TRAIN,
+                                .shuffle = true,
+                                .seed = 5,
+                                .global_batch = BATCH,
+                                .rank = f->rank,
+                                .size = f->size,
+                                .read_ahead = 2};
+}
+
 static void open_all_ranks_read_the_same_global_batch(void **state)
 {
     const fixture *f = *state;
     lmn_dataset *dataset = NULL;
     assert_int_equal(lmn_dataset_open(f->world, f->path, &dataset, NULL), LMN_OK);
-    const lmn_reader_options options = {.split = LMN_SPLIT_TRAIN,
-                                        .shuffle = true,
-                                        .seed = 5,
-                                        .global_batch = BATCH,
-                                        .rank = f->rank,
-                                        .size = f->size,
-                                        .read_ahead = 2};
+    const lmn_reader_options options = options_of(f);
     lmn_reader *reader = NULL;
     assert_int_equal(lmn_reader_create(dataset, &options, &reader, NULL), LMN_OK);
     for (uint64_t number = 0; number < 12; number++) {
@@ -119,6 +125,107 @@ static void open_all_ranks_read_the_same_global_batch(void **state)
         }
     }
     lmn_reader_destroy(reader);
+    lmn_dataset_close(dataset);
+}
+
+/* ---- other kinds ---- */
+
+/* Every rank's slice against the whole batch, which each rank also reads as if it were alone. */
+static void assert_slices_make_the_batch(const fixture *f, const lmn_dataset *dataset,
+                                         const size_t row_bytes[2])
+{
+    lmn_reader_options options = options_of(f);
+    lmn_reader *mine = NULL;
+    lmn_reader *whole = NULL;
+    assert_int_equal(lmn_reader_create(dataset, &options, &mine, NULL), LMN_OK);
+    options.rank = 0;
+    options.size = 1;
+    assert_int_equal(lmn_reader_create(dataset, &options, &whole, NULL), LMN_OK);
+    for (int number = 0; number < 12; number++) {
+        lmn_batch slice;
+        lmn_batch all;
+        assert_int_equal(lmn_reader_next(mine, &slice, NULL), LMN_OK);
+        assert_int_equal(lmn_reader_next(whole, &all, NULL), LMN_OK);
+        for (size_t field = 0; field < 2; field++) {
+            const char *rows = all.fields[field];
+            assert_memory_equal(slice.fields[field], rows + slice.first_row * row_bytes[field],
+                                slice.valid * row_bytes[field]);
+        }
+        int covered[BATCH] = {0};
+        for (size_t i = 0; i < slice.valid; i++) {
+            covered[slice.first_row + i] = 1;
+        }
+        MPI_Allreduce(MPI_IN_PLACE, covered, BATCH, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+        for (size_t i = 0; i < BATCH; i++) {
+            assert_int_equal(covered[i], 1);
+        }
+    }
+    lmn_reader_destroy(whole);
+    lmn_reader_destroy(mine);
+}
+
+static void open_text_windows_of_all_ranks_make_the_batch(void **state)
+{
+    const fixture *f = *state;
+    enum { TOKENS = 400, CONTEXT = 9 };
+    char path[TEST_PATH_BYTES];
+    path_join(path, f->directory, "text.h5");
+    if (f->rank == 0) {
+        unsigned char bytes[TOKENS];
+        for (size_t i = 0; i < TOKENS; i++) {
+            bytes[i] = test_pixel(i, i * i);
+        }
+        text_dataset_write(path, bytes, TOKENS, bytes, TOKENS);
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    lmn_dataset *dataset = NULL;
+    assert_int_equal(lmn_dataset_open(f->world, path, &dataset, NULL), LMN_OK);
+    assert_int_equal(lmn_dataset_set_context(dataset, CONTEXT, NULL), LMN_OK);
+    const size_t row_bytes[2] = {CONTEXT * sizeof(int32_t), CONTEXT * sizeof(int32_t)};
+    assert_slices_make_the_batch(f, dataset, row_bytes);
+    lmn_dataset_close(dataset);
+}
+
+/* Row i has i % 4 entries, in columns of its own. */
+static void write_sparse(const char *path)
+{
+    enum { COLUMNS = 7 };
+    uint64_t row_start[COUNT + 1] = {0};
+    uint32_t column[4 * COUNT];
+    float value[4 * COUNT];
+    float target[COUNT];
+    const uint64_t features = COLUMNS;
+    for (size_t row = 0; row < COUNT; row++) {
+        row_start[row + 1] = row_start[row] + row % 4;
+        target[row] = (float)row;
+        for (uint64_t i = row_start[row]; i < row_start[row + 1]; i++) {
+            column[i] = (uint32_t)(row % 4 + i - row_start[row]);
+            value[i] = (float)(i + 1);
+        }
+    }
+    const hid_t file = dataset_file_create(path, "vectors");
+    H5Ldelete(file, "/test", H5P_DEFAULT);
+    dataset_file_set(file, "/", "features", H5T_NATIVE_UINT64, &features);
+    dataset_file_put_list(file, "/train/row_start", H5T_NATIVE_UINT64, COUNT + 1, row_start);
+    dataset_file_put_list(file, "/train/column", H5T_NATIVE_UINT32, row_start[COUNT], column);
+    dataset_file_put_list(file, "/train/value", H5T_NATIVE_FLOAT, row_start[COUNT], value);
+    dataset_file_put_list(file, "/train/targets", H5T_NATIVE_FLOAT, COUNT, target);
+    H5Fclose(file);
+}
+
+static void open_sparse_rows_of_all_ranks_make_the_batch(void **state)
+{
+    const fixture *f = *state;
+    char path[TEST_PATH_BYTES];
+    path_join(path, f->directory, "sparse.h5");
+    if (f->rank == 0) {
+        write_sparse(path);
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    lmn_dataset *dataset = NULL;
+    assert_int_equal(lmn_dataset_open(f->world, path, &dataset, NULL), LMN_OK);
+    const size_t row_bytes[2] = {7 * sizeof(float), sizeof(float)};
+    assert_slices_make_the_batch(f, dataset, row_bytes);
     lmn_dataset_close(dataset);
 }
 
@@ -180,6 +287,8 @@ int main(int argc, char **argv)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(open_all_ranks_read_the_same_global_batch),
+        CASE(open_text_windows_of_all_ranks_make_the_batch),
+        CASE(open_sparse_rows_of_all_ranks_make_the_batch),
         CASE(open_fingerprint_is_the_same_on_all_ranks),
         CASE(open_missing_or_damaged_file_is_one_error),
         CASE(open_failure_of_one_rank_is_everyones),

@@ -98,15 +98,17 @@ static double read_number(const char *path, const char *group, const char *name)
 
 typedef struct method {
     const char *compress, *feedback, *allocate, *optimizer;
+    const char *augment; /* NULL: none */
 } method;
 
 static const method methods[] = {
-    {"topk:density=0.05", "none", "lgreco:every=4,window=2", "sgd:momentum=0.9"},
-    {"topk:density=0.05", "ec", "lgreco:every=4,window=2", "sgd:momentum=0.9,nesterov=1"},
-    {"topk:density=0.05", "ef21", "lgreco:every=4,window=3", "adamw"},
-    {"topk:density=0.05", "econtrol", "lgreco:every=6,window=4", "sgd:momentum=0.9"},
-    {"topk:density=0.05", "econtrol:init=zero", "lgreco:every=7,warmup=3,window=4", "adamw"},
-    {"dense", "none", "uniform", "sgd"},
+    {"topk:density=0.05", "none", "lgreco:every=4,window=2", "sgd:momentum=0.9", NULL},
+    {"topk:density=0.05", "ec", "lgreco:every=4,window=2", "sgd:momentum=0.9,nesterov=1", NULL},
+    {"topk:density=0.05", "ef21", "lgreco:every=4,window=3", "adamw", NULL},
+    {"topk:density=0.05", "econtrol", "lgreco:every=6,window=4", "sgd:momentum=0.9", NULL},
+    {"topk:density=0.05", "econtrol:init=zero", "lgreco:every=7,warmup=3,window=4", "adamw", NULL},
+    {"dense", "none", "uniform", "sgd", NULL},
+    {"topk:density=0.05", "econtrol", "lgreco:every=6,window=4", "sgd", "crop:pad=2,cutout=0.3"},
 };
 
 static lmn_trainer_options options_of(const method *m, uint64_t steps)
@@ -116,6 +118,7 @@ static lmn_trainer_options options_of(const method *m, uint64_t steps)
     options.reducer.feedback = m->feedback;
     options.reducer.allocate = m->allocate;
     options.optimizer = m->optimizer;
+    options.augment = m->augment != NULL ? m->augment : "none";
     options.schedule = "cosine:warmup=4";
     return options;
 }
@@ -297,6 +300,30 @@ static void trainer_run_other_seed_gives_other_parameters(void **state)
     assert_true(first.param_hash != second.param_hash);
 }
 
+static void trainer_run_augmented_trains_on_other_images(void **state)
+{
+    lmn_trainer_options options = training_options(2);
+    const lmn_training_summary plain = training_run(*state, &options);
+    options.augment = "crop:pad=0,flip=0";
+    const lmn_training_summary same = training_run(*state, &options);
+    options.augment = "crop:pad=2";
+    const lmn_training_summary changed = training_run(*state, &options);
+    assert_true(plain.param_hash == same.param_hash);
+    assert_true(plain.param_hash != changed.param_hash);
+    assert_same_on_all_ranks(*state, changed.param_hash);
+}
+
+/* What happens to an image belongs to the sample, not to the rank that reads it. */
+static void trainer_run_augmented_trains_like_one_rank(void **state)
+{
+    const training *t = *state;
+    lmn_trainer_options options = training_options(12);
+    options.augment = "crop:pad=2,cutout=0.3";
+    const lmn_training_summary together = training_run(t, &options);
+    const lmn_training_summary alone = training_run_alone(t, &options);
+    assert_true(fabs(together.loss - alone.loss) <= 1e-4 * fabs(alone.loss));
+}
+
 static void check_like_alone(const training *t, size_t global_batch)
 {
     lmn_trainer_options options = training_options(20);
@@ -381,6 +408,9 @@ static void check_results(const char *path, const lmn_training_summary *summary)
     assert_true(sum_of(path, "/steps/bytes_sent") == (double)summary->bytes_sent);
     assert_true(sum_of(path, "/steps/bytes_dense") == (double)summary->bytes_dense);
     assert_true(fabs(sum_of(path, "/steps/seconds") - summary->seconds) < 1e-9);
+    assert_true(fabs(sum_of(path, "/steps/seconds_read") - summary->input_seconds) < 1e-9);
+    assert_true(read_number(path, "/summary", "input_seconds") == summary->input_seconds);
+    assert_true(summary->input_seconds > 0.0 && summary->input_seconds < summary->seconds);
     assert_true(sum_of(path, "/steps/applied") == 300.0);
     assert_true(sum_of(path, "/layers/parameters") == (double)summary->parameters);
     assert_true(read_number(path, "/summary", "steps") == 300.0);
@@ -428,6 +458,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(trainer_run_resumed_when_complete_only_evaluates),
         cmocka_unit_test(trainer_run_repeated_gives_the_same_bits),
         cmocka_unit_test(trainer_run_other_seed_gives_other_parameters),
+        cmocka_unit_test(trainer_run_augmented_trains_on_other_images),
+        cmocka_unit_test(trainer_run_augmented_trains_like_one_rank),
         cmocka_unit_test(trainer_run_dense_trains_like_one_rank),
         cmocka_unit_test(trainer_run_batch_not_divisible_by_ranks_trains_like_one_rank),
         cmocka_unit_test(trainer_run_with_dropout_trains_like_one_rank),

@@ -101,6 +101,9 @@ static void trainer_create_unknown_methods_are_refused(void **state)
     options = training_options(2);
     options.reducer.compress = "topk:density=2";
     assert_refused(*state, &options, LMN_ERR_USAGE, "density");
+    options = training_options(2);
+    options.augment = "crop:flip=2";
+    assert_refused(*state, &options, LMN_ERR_USAGE, "flip");
 }
 
 static void trainer_create_model_unknown_to_one_rank_fails_on_all(void **state)
@@ -331,6 +334,9 @@ static void trainer_run_resumed_with_other_settings_is_refused(void **state)
     options.lr = 0.1;
     options.schedule = "cosine";
     assert_refused(t, &options, LMN_ERR_ARGUMENT, "cosine");
+    options = good;
+    options.augment = "crop:pad=1";
+    assert_refused(t, &options, LMN_ERR_ARGUMENT, "crop:pad=1");
     options = good;
     options.steps = 3;
     assert_refused(t, &options, LMN_ERR_ARGUMENT, "has made 4 steps");

@@ -107,6 +107,17 @@ unsigned char *file_read(const char *path, size_t *bytes_out)
     return data;
 }
 
+void file_gzip(const char *path)
+{
+    size_t bytes = 0;
+    unsigned char *data = file_read(path, &bytes);
+    gzFile file = gzopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(gzwrite(file, data, (unsigned)bytes), bytes);
+    assert_int_equal(gzclose(file), Z_OK);
+    free(data);
+}
+
 size_t directory_count(const char *path)
 {
     struct dirent **entries = NULL;

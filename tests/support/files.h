@@ -32,6 +32,9 @@ void file_flip(const char *path, size_t offset, unsigned char mask);
 /** The whole file, freed with free. */
 unsigned char *file_read(const char *path, size_t *bytes_out);
 
+/** Rewrite a plain file as gzip. */
+void file_gzip(const char *path);
+
 /** Entries of a directory without "." and "..". */
 size_t directory_count(const char *path);
 

@@ -17,8 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <zlib.h>
-
 #include <cmocka.h>
 
 /* A directory with four good sources, which each test may spoil. */
@@ -93,8 +91,8 @@ static void check_dataset(const fixture *f)
     assert_int_equal(info->n_classes, 3);
     assert_int_equal(info->sample_count[LMN_SPLIT_TRAIN], 10);
     assert_int_equal(info->sample_count[LMN_SPLIT_TEST], 6);
-    assert_float_equal(info->scale, 1.0F / 255.0F, 0);
-    assert_float_equal(info->offset, 0, 0);
+    assert_float_equal(dataset->scale, 1.0F / 255.0F, 0);
+    assert_float_equal(dataset->offset, 0, 0);
     for (size_t i = 0; i < 6; i++) {
         assert_int_equal(dataset->splits[LMN_SPLIT_TEST].labels[i], i % 3);
         unsigned char pixels[20];
@@ -116,24 +114,13 @@ static void import_idx_plain_files_round_trips(void **state)
     assert_int_equal(directory_count(f->directory), 5);
 }
 
-/* Rewrite a plain file as gzip. */
-static void compress_file(const char *path)
-{
-    size_t bytes = 0;
-    unsigned char *data = file_read(path, &bytes);
-    gzFile file = gzopen(path, "wb");
-    assert_int_equal(gzwrite(file, data, (unsigned)bytes), bytes);
-    assert_int_equal(gzclose(file), Z_OK);
-    free(data);
-}
-
 static void import_idx_gzip_files_round_trips(void **state)
 {
     const fixture *f = *state;
-    compress_file(f->train_images);
-    compress_file(f->train_labels);
-    compress_file(f->test_images);
-    compress_file(f->test_labels);
+    file_gzip(f->train_images);
+    file_gzip(f->train_labels);
+    file_gzip(f->test_images);
+    file_gzip(f->test_labels);
     import_good(f);
     check_dataset(f);
 }
@@ -175,8 +162,8 @@ static void import_idx_names_and_numbers_become_classes(void **state)
     lmn_dataset_close(dataset);
 
     static const char *const names[4] = {"Rock", "Caf\xc3\xa9", "", "Never seen"};
-    f->options.class_names = names;
-    f->options.n_classes = 4;
+    f->options.common.class_names = names;
+    f->options.common.n_classes = 4;
     import_good(f);
     assert_int_equal(lmn__dataset_load(f->output, &dataset, NULL), LMN_OK);
     assert_int_equal(lmn_dataset_get_info(dataset)->n_classes, 4);
@@ -328,7 +315,7 @@ static void import_idx_plain_file_cut_anywhere_is_refused(void **state)
 static void import_idx_gzip_file_cut_anywhere_is_refused(void **state)
 {
     const fixture *f = *state;
-    compress_file(f->test_images);
+    file_gzip(f->test_images);
     for (size_t bytes = file_bytes(f->test_images); bytes-- > 0;) {
         file_truncate(f->test_images, bytes);
         import_fails(f, LMN_ERR_FORMAT, "test-images");
@@ -340,7 +327,7 @@ static void import_idx_gzip_file_cut_anywhere_is_refused(void **state)
 static void import_idx_gzip_file_with_any_flipped_byte_is_refused(void **state)
 {
     const fixture *f = *state;
-    compress_file(f->train_labels);
+    file_gzip(f->train_labels);
     const size_t bytes = file_bytes(f->train_labels);
     for (size_t i = 10; i < bytes; i++) {
         file_flip(f->train_labels, i, 0x11);
@@ -358,7 +345,7 @@ static void import_idx_data_after_the_end_is_refused(void **state)
     data[bytes] = 7;
     file_write(f->train_images, data, bytes + 1);
     import_fails(f, LMN_ERR_FORMAT, "data after its 10 samples");
-    compress_file(f->train_images);
+    file_gzip(f->train_images);
     import_fails(f, LMN_ERR_FORMAT, "data after its 10 samples");
     free(data);
 }
@@ -367,8 +354,8 @@ static void import_idx_label_without_class_is_refused(void **state)
 {
     fixture *f = *state;
     static const char *const names[2] = {"a", "b"};
-    f->options.class_names = names;
-    f->options.n_classes = 2;
+    f->options.common.class_names = names;
+    f->options.common.n_classes = 2;
     import_fails(f, LMN_ERR_FORMAT, "label 2 of sample 2");
 }
 

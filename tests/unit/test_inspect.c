@@ -100,7 +100,7 @@ static void visit_attributes_lists_single_values_in_order(void **state)
     assert_string_equal(text, "checksum_xxh3;description;layout;offset;scale;source;units;");
     text[0] = '\0';
     assert_int_equal(lmn_file_visit_attributes(f->file, "/", note_name, text, NULL), LMN_OK);
-    assert_string_equal(text, "created_by;format_version;lamina_format;");
+    assert_string_equal(text, "created_by;format_version;kind;lamina_format;");
 }
 
 static void read_wrong_arrays_are_refused(void **state)

@@ -129,6 +129,23 @@ static void reshape_keeps_order(void **state)
     lmn_graph_destroy(graph);
 }
 
+static void reshape_of_labels_serves_ops_that_take_them(void **state)
+{
+    (void)state;
+    const int32_t labels[] = {2, 0, 1, 1, 2, 0};
+    const float table[] = {10.0F, 20.0F, 30.0F};
+    float y[6];
+    lmn_graph *graph = new_graph();
+    const lmn_tensor *input = lmn_input(graph, "labels", LMN_I32, shape_of(2, 3, 0, 0));
+    const lmn_tensor *values = lmn_input(graph, "table", LMN_F32, shape_of(3, 1, 0, 0));
+    const lmn_tensor *flat = lmn_reshape(graph, input, shape_of(6, 0, 0, 0));
+    assert_int_equal(lmn_tensor_dtype(flat), LMN_I32);
+    run_graph(graph, lmn_gather(graph, values, flat), (binding[]){{input, labels}, {values, table}},
+              2, NULL, y);
+    assert_close(y, (const double[]){30, 10, 20, 20, 30, 10}, 6, 0.0);
+    lmn_graph_destroy(graph);
+}
+
 static void reshape_to_another_count_is_refused_with_both(void **state)
 {
     (void)state;
@@ -190,6 +207,7 @@ int main(void)
         cmocka_unit_test(broadcast_to_repeats_elements),
         cmocka_unit_test(broadcast_to_smaller_shape_is_refused_with_both),
         cmocka_unit_test(reshape_keeps_order),
+        cmocka_unit_test(reshape_of_labels_serves_ops_that_take_them),
         cmocka_unit_test(reshape_to_another_count_is_refused_with_both),
         cmocka_unit_test(shape_ops_gradients_match_differences),
     };

@@ -51,11 +51,14 @@ static const lmn_tensor *vjp_reshape(lmn_graph *graph, const lmn_tensor *node,
 }
 
 static const lmn__op reshape_op = {.name = "reshape", .kind = LMN__OP_VIEW, .vjp = vjp_reshape};
+static const lmn__op reshape_i32_op = {
+    .name = "reshape", .kind = LMN__OP_VIEW, .i32_inputs = 1U, .no_gradient = true};
 
 const lmn_tensor *lmn_reshape(lmn_graph *graph, const lmn_tensor *x, lmn_shape shape)
 {
     const lmn_tensor *const inputs[] = {x};
-    if (!lmn__inputs_fit(graph, &reshape_op, inputs, 1)) {
+    const lmn__op *op = x != NULL && x->dtype == LMN_I32 ? &reshape_i32_op : &reshape_op;
+    if (!lmn__inputs_fit(graph, op, inputs, 1) || x == NULL) {
         return NULL;
     }
     if (lmn__shape_is_valid(&shape) && lmn_shape_count(&shape) != lmn_shape_count(&x->shape)) {
@@ -64,7 +67,7 @@ const lmn_tensor *lmn_reshape(lmn_graph *graph, const lmn_tensor *x, lmn_shape s
                                lmn__shape_text(&x->shape).text, lmn__shape_text(&shape).text,
                                lmn_shape_count(&x->shape), lmn_shape_count(&shape));
     }
-    return lmn__tensor_new(graph, &reshape_op, inputs, 1, shape, LMN_F32, NULL);
+    return lmn__tensor_new(graph, op, inputs, 1, shape, x->dtype, NULL);
 }
 
 static lmn_status run_transpose(const lmn__node_run *node_run)
