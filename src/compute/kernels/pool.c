@@ -65,7 +65,7 @@ static size_t place_offset(const lmn__pool *pool, const area *seen, size_t place
     return (row * pool->w + place % seen->n_columns) * pool->c;
 }
 
-static inline void keep_larger(size_t n, const float *restrict x, float *restrict best)
+LMN__CLONES static void keep_larger(size_t n, const float *restrict x, float *restrict best)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -74,7 +74,7 @@ static inline void keep_larger(size_t n, const float *restrict x, float *restric
 }
 
 /* Output element `index`, all channels. */
-LMN__CLONES static void find_max(const lmn__pool *pool, size_t index, const float *x, float *y)
+static void find_max(const lmn__pool *pool, size_t index, const float *x, float *y)
 {
     const area seen = find_area(pool, index);
     const float *from = x + seen.offset;
@@ -93,8 +93,8 @@ void lmn__kernel_max_pool(const lmn__pool *pool, const float *x, float *y)
     }
 }
 
-static inline void keep_larger_place(size_t n, const float *restrict x, int32_t place,
-                                     float *restrict best, int32_t *restrict places)
+LMN__CLONES static void keep_larger_place(size_t n, const float *restrict x, int32_t place,
+                                          float *restrict best, int32_t *restrict places)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -105,8 +105,8 @@ static inline void keep_larger_place(size_t n, const float *restrict x, int32_t 
 }
 
 /* places [n <= PIECE] of the maxima of the channels that `from` points to. */
-static inline void find_places(const lmn__pool *pool, const area *seen, size_t n, const float *from,
-                               int32_t *places)
+static void find_places(const lmn__pool *pool, const area *seen, size_t n, const float *from,
+                        int32_t *places)
 {
     float best[PIECE];
     memcpy(best, from, n * sizeof *best);
@@ -143,8 +143,8 @@ void lmn__kernel_max_pool_pick(const lmn__pool *pool, const float *x, const floa
     }
 }
 
-static inline void add_to_place(size_t n, const float *restrict dy, int32_t place,
-                                const int32_t *restrict places, float *restrict dx)
+LMN__CLONES static void add_to_place(size_t n, const float *restrict dy, int32_t place,
+                                     const int32_t *restrict places, float *restrict dx)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
@@ -153,19 +153,42 @@ static inline void add_to_place(size_t n, const float *restrict dy, int32_t plac
     }
 }
 
-/* The share of output element `index` in dx, for all channels. */
-LMN__CLONES static void add_max_grad(const lmn__pool *pool, size_t index, const float *x,
-                                     const float *dy, float *dx)
+LMN__CLONES static void set_place(size_t n, const float *restrict dy, int32_t place,
+                                  const int32_t *restrict places, float *restrict dx)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        const float value = dy[i]; /* read in any case, so that the loop has no branch */
+        dx[i] = places[i] == place ? value : 0.0F;
+    }
+}
+
+/* Whether every element of the image is in exactly one window. */
+static bool is_tiling(const lmn__pool *pool)
+{
+    const lmn_window *w = &pool->window;
+    return w->stride_h == pool->kh && w->stride_w == pool->kw && w->pad_top == 0 &&
+           w->pad_left == 0 && pool->h == pool->oh * pool->kh && pool->w == pool->ow * pool->kw;
+}
+
+/* The share of output element `index` in dx, for all channels: added, or set if windows tile. */
+static void write_max_grad(const lmn__pool *pool, bool tiles, size_t index, const float *x,
+                           const float *dy, float *dx)
 {
     int32_t places[PIECE];
     const area seen = find_area(pool, index);
     for (size_t channel = 0; channel < pool->c; channel += PIECE) {
         const size_t n = pool->c - channel < PIECE ? pool->c - channel : PIECE;
         const size_t offset = seen.offset + channel;
+        const float *from = dy + index * pool->c + channel;
         find_places(pool, &seen, n, x + offset, places);
         for (size_t place = 0; place < seen.n_rows * seen.n_columns; place++) {
-            add_to_place(n, dy + index * pool->c + channel, (int32_t)place, places,
-                         dx + offset + place_offset(pool, &seen, place));
+            float *to = dx + offset + place_offset(pool, &seen, place);
+            if (tiles) {
+                set_place(n, from, (int32_t)place, places, to);
+            } else {
+                add_to_place(n, from, (int32_t)place, places, to);
+            }
         }
     }
 }
@@ -175,18 +198,21 @@ void lmn__kernel_max_pool_grad(const lmn__pool *pool, const float *x, const floa
 {
     const size_t image_count = pool->h * pool->w * pool->c;
     const size_t windows = pool->oh * pool->ow;
+    const bool tiles = is_tiling(pool);
 #pragma omp parallel for schedule(static)
     for (size_t image = 0; image < pool->batch; image++) {
-        memset(dx + image * image_count, 0, image_count * sizeof *dx);
+        if (!tiles) {
+            memset(dx + image * image_count, 0, image_count * sizeof *dx);
+        }
         for (size_t i = 0; i < windows; i++) {
-            add_max_grad(pool, image * windows + i, x, dy, dx);
+            write_max_grad(pool, tiles, image * windows + i, x, dy, dx);
         }
     }
 }
 
 /* to += factor * from */
-static inline void add_scaled(size_t n, float factor, const float *restrict from,
-                              float *restrict to)
+LMN__CLONES static void add_scaled(size_t n, float factor, const float *restrict from,
+                                   float *restrict to)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
