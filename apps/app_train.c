@@ -253,24 +253,14 @@ static void print_help(const train_job *job)
     train_print_methods("allocate", lmn_allocator_entry);
 }
 
-lmn_status train_check_kind(const lmn_dataset *dataset, lmn_dataset_kind wanted, lmn_error *err)
+lmn_status train_check_kind(const lmn_dataset *dataset, bool wants_text, lmn_error *err)
 {
-    static const struct {
-        const char *held, *command;
-    } kinds[] = {[LMN_DATASET_IMAGES] = {"images", "lamina train vision"},
-                 [LMN_DATASET_VECTORS] = {"vectors", NULL},
-                 [LMN_DATASET_TEXT] = {"text", "lamina train text"}};
-    const lmn_dataset_kind kind = lmn_dataset_get_info(dataset)->kind;
-    if (kind == wanted) {
+    const bool is_text = lmn_dataset_get_info(dataset)->kind == LMN_DATASET_TEXT;
+    if (is_text == wants_text) {
         return LMN_OK;
     }
-    if (kinds[kind].command == NULL) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "the dataset holds %s, not %s, and no command trains on those",
-                             kinds[kind].held, kinds[wanted].held);
-    }
-    return lmn_error_set(err, LMN_ERR_ARGUMENT, "the dataset holds %s, not %s: use `%s`",
-                         kinds[kind].held, kinds[wanted].held, kinds[kind].command);
+    return lmn_error_set(err, LMN_ERR_ARGUMENT, "the dataset holds %s: use `lamina train %s`",
+                         is_text ? "text" : "no text", is_text ? "text" : "vision");
 }
 
 exit_code train_application_run(const train_application *application, int argc, char **argv)

@@ -40,8 +40,8 @@ typedef struct train_application {
 /** Parse, train, report. */
 exit_code train_application_run(const train_application *application, int argc, char **argv);
 
-/** Refuse a dataset that is not of the wanted kind, naming the command for it. */
-lmn_status train_check_kind(const lmn_dataset *dataset, lmn_dataset_kind wanted,
+/** Refuse text, or what is none, naming the command that it is for. */
+lmn_status train_check_kind(const lmn_dataset *dataset, bool wants_text,
                             lmn_error *err) LMN_NODISCARD;
 
 /** One entry of a registry, NULL past the last. */

@@ -34,7 +34,7 @@ static lmn_status make_task(void *values, lmn_dataset *dataset, lmn_task *task_o
 {
     text_options *options = values;
     size_t context = 0;
-    lmn_status status = train_check_kind(dataset, LMN_DATASET_TEXT, err);
+    lmn_status status = train_check_kind(dataset, true, err);
     if (status == LMN_OK) {
         status = lmn_model_context(options->model, &context, err);
     }

@@ -1,5 +1,5 @@
 /*
- * `lamina train vision`: image classification.
+ * `lamina train vision`: classification of images, and of vectors, for which the model mlp is.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -33,11 +33,16 @@ static const option_row rows[] = {
 static lmn_status make_task(void *values, lmn_dataset *dataset, lmn_task *task_out, lmn_error *err)
 {
     vision_options *options = values;
-    const lmn_status status = train_check_kind(dataset, LMN_DATASET_IMAGES, err);
+    const lmn_status status = train_check_kind(dataset, false, err);
     if (status != LMN_OK) {
         return status;
     }
     const lmn_dataset_info *info = lmn_dataset_get_info(dataset);
+    if (lmn_dataset_info_field(info, "labels") == NULL) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "the dataset has numbers as answers, and a classifier needs labels: "
+                             "import it without targets");
+    }
     options->task = (lmn_vision_task){.model = options->model, .data = *info};
     *task_out = lmn_vision_task_get(&options->task);
     return LMN_OK;
@@ -72,8 +77,8 @@ static exit_code run(int argc, char **argv)
     vision_options options = {0};
     const train_application application = {
         .command = "lamina train vision",
-        .summary = "Train an image classifier on all ranks of an MPI job. Start it with mpirun "
-                   "or srun; alone it trains on one rank.",
+        .summary = "Train a classifier of images, or of vectors (--model mlp), on all ranks of an "
+                   "MPI job. Start it with mpirun or srun; alone it trains on one rank.",
         .own = {.rows = rows, .n_rows = sizeof rows / sizeof rows[0], .values = &options},
         .make_task = make_task,
         .set_options = set_options,
@@ -83,4 +88,4 @@ static exit_code run(int argc, char **argv)
 }
 
 const command command_train_vision = {
-    .path = "train vision", .summary = "train an image classifier", .run = run};
+    .path = "train vision", .summary = "train a classifier of images or vectors", .run = run};

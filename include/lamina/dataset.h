@@ -80,8 +80,10 @@ const lmn_dataset_info *lmn_dataset_get_info(const lmn_dataset *dataset);
 /**
  * Text only: tokens of one sample, 128 unless set. Sample i of N tokens in file order is the tokens
  * from i * context on, and there are floor((N - 1) / context) of them. A shuffled reader starts the
- * windows of every epoch at an offset in [0, context) that (seed, epoch) draws, and leaves out what
- * does not fill a window. Before readers are made. Local; the same on all ranks.
+ * windows of every epoch at an offset in [0, context) that (seed, epoch) draws, and takes
+ * floor(N / context) - 1 windows from there. sample_count says the latter of the training split,
+ * which is an epoch, and the former of the test split. Before readers are made. Local; the same on
+ * all ranks.
  * Errors: LMN_ERR_ARGUMENT (not text; a training split shorter than two windows).
  */
 lmn_status lmn_dataset_set_context(lmn_dataset *dataset, size_t context,
@@ -105,8 +107,7 @@ typedef struct lmn_reader_options {
     int rank, size;       /* which slice of each batch: lmn_partition(global_batch, size, rank) */
     uint64_t first_batch; /* where to begin: the training step that is next */
     size_t read_ahead;    /* batches fetched ahead, at least 1 */
-    const char
-        *augment; /* images: "none", or "crop:pad=4,flip=1"; see lamina/augment.h. NULL: none */
+    const char *augment;  /* of images, as in lamina/augment.h; NULL: none */
 } lmn_reader_options;
 
 /** One rank's slice of a batch. Memory is the reader's, valid until the next call. */

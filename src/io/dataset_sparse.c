@@ -80,7 +80,10 @@ static lmn_status find_entries(lmn__opening *open, lmn_split split, const char *
 {
     lmn__array array = LMN__ARRAY_NONE;
     lmn_status status = lmn__array_open(open, split, leaf, &array, err);
-    if (status == LMN_OK && (array.shape.n_dims != 1 || !lmn__array_is(&array, type))) {
+    /* Others write columns as i32, and a negative one is then beyond all columns. */
+    const bool is_i32 = type == H5T_NATIVE_UINT32 && lmn__array_is(&array, H5T_NATIVE_INT32);
+    if (status == LMN_OK &&
+        (array.shape.n_dims != 1 || (!lmn__array_is(&array, type) && !is_i32))) {
         status = lmn_error_set(err, LMN_ERR_FORMAT,
                                "'%s' must be a list of %s in this machine's byte order", array.path,
                                type_name);

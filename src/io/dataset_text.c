@@ -109,6 +109,18 @@ static lmn_status load_vocabulary(lmn__opening *open, lmn_error *err)
     return status;
 }
 
+/* Windows of an epoch of training, wherever below `context` its first token is. */
+static uint64_t count_shifted(uint64_t tokens, size_t context)
+{
+    return tokens < context ? 0 : tokens / context - 1;
+}
+
+/* Windows in file order. */
+static uint64_t count_in_order(uint64_t tokens, size_t context)
+{
+    return tokens == 0 ? 0 : (tokens - 1) / context;
+}
+
 static void set_context(lmn_dataset *dataset, size_t context)
 {
     static const char *const names[] = {"tokens", "targets"};
@@ -118,10 +130,9 @@ static void set_context(lmn_dataset *dataset, size_t context)
         info->fields[i] =
             (lmn_field){.name = names[i], .dtype = LMN_I32, .n_dims = 1, .dims = {context}};
     }
-    for (size_t split = 0; split < 2; split++) {
-        const uint64_t tokens = info->text_tokens[split];
-        info->sample_count[split] = tokens == 0 ? 0 : (tokens - 1) / context;
-    }
+    const uint64_t *tokens = info->text_tokens;
+    info->sample_count[LMN_SPLIT_TRAIN] = count_shifted(tokens[LMN_SPLIT_TRAIN], context);
+    info->sample_count[LMN_SPLIT_TEST] = count_in_order(tokens[LMN_SPLIT_TEST], context);
     dataset->sample_values = context;
 }
 
@@ -174,15 +185,11 @@ const lmn_vocabulary *lmn_dataset_vocabulary(const lmn_dataset *dataset)
 
 /* ---- reading ---- */
 
-/* Windows that there are wherever the first of an epoch begins. */
 static uint64_t count(const lmn_dataset *dataset, lmn_split split, bool shuffle)
 {
     const uint64_t tokens = dataset->info.text_tokens[split];
     const size_t context = dataset->sample_values;
-    if (!shuffle) {
-        return dataset->info.sample_count[split];
-    }
-    return tokens < context ? 0 : (tokens - context) / context;
+    return shuffle ? count_shifted(tokens, context) : count_in_order(tokens, context);
 }
 
 /* One window as stored. */

@@ -65,8 +65,11 @@ is_dump svm.h5 /train/column "0 3 1"
 is_dump svm.h5 /train/value "0.5 2 3"
 is_dump svm.h5 /train/labels "1 0"
 is_dump svm.h5 /classes "-1 +1"
+expect 0 "$LAMINA" train vision --data svm.h5 --model mlp:hidden=4 --batch 2 --steps 3 --out svm-run.h5
+refused 1 "model 'cnn' takes" "$LAMINA" train vision --data svm.h5 --batch 2 --out svm-run.h5
 expect 0 "$LAMINA" data import libsvm --train train.svm --targets --features 7 --out svm.h5
 is_dump svm.h5 /train/targets "1 -1"
+refused 1 "needs labels" "$LAMINA" train vision --data svm.h5 --model mlp --batch 2 --out svm-run.h5
 h5dump -a /features svm.h5 | grep -q ': 7' || fail "not 7 features"
 printf '1 1:1\n1 0:1\n' >bad.svm
 import_refused 1 "line 2 of 'bad.svm'" libsvm --train bad.svm

@@ -135,7 +135,7 @@ refused_by_ranks 1 "lamina train vision" "$LAMINA" train text --data tiny.h5
 refused_by_ranks 1 "lamina train text" "$LAMINA" train vision --data bpe.h5
 printf '1 1:0.5\n0 2:1\n' >vectors.txt
 expect 0 "$LAMINA" data import libsvm --train vectors.txt --out vectors.h5
-refused 1 "no command trains" "$LAMINA" train text --data vectors.h5
+refused 1 "lamina train vision" "$LAMINA" train text --data vectors.h5
 refused 2 "does not take text" "$LAMINA" train text --data bpe.h5 --model cnn
 refused 1 "text" "$LAMINA" eval --data tiny.h5 --checkpoint straight
 refused 1 "text" "$LAMINA" eval --data bpe.h5 --checkpoint vision

@@ -81,13 +81,13 @@ lmn_reader *dataset_read_in_order(const lmn_dataset *dataset, size_t batch)
     return reader;
 }
 
-/* Closes the file, which opens; the first batch of it does not. */
+/* Closes the file, which opens; reading all of its training samples in one batch fails. */
 void dataset_read_fails(const dataset_place *place, hid_t file, const char *what)
 {
     H5Fclose(file);
     lmn_dataset *dataset = dataset_load(place);
     lmn_reader *reader =
-        dataset_read_in_order(dataset, dataset->info.sample_count[LMN_SPLIT_TRAIN]);
+        dataset_read_in_order(dataset, dataset->info.sample_count[LMN_SPLIT_TRAIN] + 1);
     lmn_batch batch;
     lmn_error err = lmn_error_none();
     assert_int_equal(lmn_reader_next(reader, &batch, &err), LMN_ERR_FORMAT);
