@@ -15,152 +15,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "conv_internal.h"
 #include "lamina/memory.h"
-#include "simd/winograd.h"
+#include "lamina/partition.h"
+#include "winograd_internal.h"
 
 #include <string.h>
-
-/* Transformed tiles of a block: what keeps the second-level cache half full, within bounds. */
-static const size_t BLOCK_BYTES = (size_t)256 * 1024;
-static const size_t TILES_MIN = 80;
-static const size_t TILES_MAX = 160;
-
-/* Transformed filters, in floats, that are cheaper to keep from block to block than to compute
-   anew: what a third-level cache holds beside the rest. */
-static const size_t KEPT_FILTERS = (size_t)1024 * 1024;
-
-/* A convolution as tiles see it: input and output may be those of a gradient. */
-typedef struct geometry {
-    size_t batch;
-    size_t in_h, in_w, in_c;
-    size_t out_h, out_w, out_c;
-    size_t pad_top, pad_left;
-    size_t tile_lines;  /* of one image */
-    size_t line_tiles;  /* tiles of a line */
-    size_t block_lines; /* tile lines of a block, across images */
-    size_t block_rows;  /* room for the tiles of a block, a multiple of LMN__ROW_UNIT */
-    int threads;        /* that share the work of a block */
-    bool keeps_filters; /* one piece of the workspace for each output panel, else for each thread */
-    size_t n_filters;   /* such pieces */
-} geometry;
-
-static size_t round_up(size_t value, size_t unit)
-{
-    return (value + unit - 1) / unit * unit;
-}
-
-/* The number of lines near the wanted size whose tiles fill steps of `rows` best. */
-static size_t choose_lines(const geometry *g, size_t rows)
-{
-    const size_t bytes = LMN__POSITIONS * (g->in_c + g->out_c) * sizeof(float);
-    size_t tiles = BLOCK_BYTES / bytes;
-    tiles = tiles < TILES_MIN ? TILES_MIN : tiles;
-    tiles = tiles > TILES_MAX ? TILES_MAX : tiles;
-    const size_t first = (tiles + g->line_tiles - 1) / g->line_tiles;
-    size_t best = first;
-    for (size_t lines = first; lines < first + rows; lines++) {
-        const size_t n = lines * g->line_tiles;
-        const size_t n_best = best * g->line_tiles;
-        /* Smaller share of surplus rows: (round_up(n) - n) / n, compared without division. */
-        if ((round_up(n, rows) - n) * n_best < (round_up(n_best, rows) - n_best) * n) {
-            best = lines;
-        }
-    }
-    const size_t total = g->batch * g->tile_lines;
-    return best < total ? best : total;
-}
-
-/* Floats of the transformed filters of one output panel. */
-static size_t panel_filters(const geometry *g)
-{
-    return LMN__POSITIONS * g->in_c * LMN__PANEL;
-}
-
-static geometry make_geometry(const lmn__conv *conv, lmn__conv_direction direction)
-{
-    const lmn_window *w = &conv->window;
-    geometry g = {.batch = conv->batch,
-                  .in_h = conv->h,
-                  .in_w = conv->w,
-                  .in_c = conv->c,
-                  .out_h = conv->oh,
-                  .out_w = conv->ow,
-                  .out_c = conv->k,
-                  .pad_top = w->pad_top,
-                  .pad_left = w->pad_left};
-    if (direction == LMN__CONV_INPUT_GRAD) {
-        g = (geometry){.batch = conv->batch,
-                       .in_h = conv->oh,
-                       .in_w = conv->ow,
-                       .in_c = conv->k,
-                       .out_h = conv->h,
-                       .out_w = conv->w,
-                       .out_c = conv->c,
-                       .pad_top = 2 - w->pad_top,
-                       .pad_left = 2 - w->pad_left};
-    }
-    g.tile_lines = (g.out_h + LMN__TILE - 1) / LMN__TILE;
-    g.line_tiles = (g.out_w + LMN__TILE - 1) / LMN__TILE;
-    g.block_lines = choose_lines(&g, lmn__panel_kernels_get()->rows);
-    g.block_rows = round_up(g.block_lines * g.line_tiles, LMN__ROW_UNIT);
-    const size_t out_panels = g.out_c / LMN__PANEL;
-    const size_t threads = lmn__thread_count();
-    g.threads = (int)threads;
-    const bool has_blocks = g.block_lines < g.batch * g.tile_lines;
-    g.keeps_filters = has_blocks && (direction == LMN__CONV_WEIGHT_GRAD ||
-                                     panel_filters(&g) * out_panels <= KEPT_FILTERS);
-    g.n_filters = g.keeps_filters || threads > out_panels ? out_panels : threads;
-    return g;
-}
-
-/*
- * The parts of the workspace. Positions are one line longer than their rows, so that the 36
- * positions of a tile do not fall into the same cache set.
- */
-typedef struct parts {
-    float *filters; /* [n_filters][36][in_c, 16] transformed */
-    float *in;      /* transformed input tiles of a block */
-    float *out;     /* products, or transformed output gradients */
-    lmn__tile_strides in_strides, out_strides;
-} parts;
-
-static lmn__tile_strides make_strides(const geometry *g, size_t channels)
-{
-    const size_t panel = g->block_rows * LMN__PANEL;
-    return (lmn__tile_strides){.position = panel * (channels / LMN__PANEL) + LMN__PANEL,
-                               .panel = panel};
-}
-
-static size_t bytes_of(size_t count)
-{
-    return lmn_align_up(count * sizeof(float));
-}
-
-static size_t count_bytes(const geometry *g)
-{
-    return bytes_of(g->n_filters * panel_filters(g)) +
-           bytes_of(LMN__POSITIONS * make_strides(g, g->in_c).position) +
-           bytes_of(LMN__POSITIONS * make_strides(g, g->out_c).position);
-}
-
-/* The part that begins at *next, which moves on behind it. */
-static float *take(char **next, size_t count)
-{
-    void *part = *next;
-    *next += bytes_of(count);
-    return part;
-}
-
-static parts lay_out(const geometry *g, void *workspace)
-{
-    char *next = workspace;
-    parts p = {.in_strides = make_strides(g, g->in_c), .out_strides = make_strides(g, g->out_c)};
-    p.filters = take(&next, g->n_filters * panel_filters(g));
-    p.in = take(&next, LMN__POSITIONS * p.in_strides.position);
-    p.out = take(&next, LMN__POSITIONS * p.out_strides.position);
-    return p;
-}
 
 /* Tile lines first .. first + n - 1, counted across images. */
 typedef struct block {
@@ -174,7 +33,7 @@ typedef struct tile_places {
     size_t image;
 } tile_places;
 
-static tile_places find_tile(const geometry *g, block b, size_t tile)
+static tile_places find_tile(const lmn__winograd *g, block b, size_t tile)
 {
     const size_t line = b.first_line + tile / g->line_tiles;
     const ptrdiff_t y = (ptrdiff_t)(line % g->tile_lines * LMN__TILE);
@@ -192,12 +51,13 @@ static tile_places find_tile(const geometry *g, block b, size_t tile)
                          .image = line / g->tile_lines};
 }
 
-static size_t count_tiles(const geometry *g, block b)
+static size_t count_tiles(const lmn__winograd *g, block b)
 {
     return b.n_lines * g->line_tiles;
 }
 
-static void transform_inputs(const geometry *g, const parts *p, block b, const float *x)
+static void transform_inputs(const lmn__winograd *g, const lmn__winograd_parts *p, block b,
+                             const float *x)
 {
     const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
     const size_t image_size = g->in_h * g->in_w * g->in_c;
@@ -209,7 +69,8 @@ static void transform_inputs(const geometry *g, const parts *p, block b, const f
     }
 }
 
-static void transform_output_grads(const geometry *g, const parts *p, block b, const float *dy)
+static void transform_output_grads(const lmn__winograd *g, const lmn__winograd_parts *p, block b,
+                                   const float *dy)
 {
     const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
     const size_t image_size = g->out_h * g->out_w * g->out_c;
@@ -221,7 +82,8 @@ static void transform_output_grads(const geometry *g, const parts *p, block b, c
     }
 }
 
-static void transform_outputs(const geometry *g, const parts *p, block b, float *y)
+static void transform_outputs(const lmn__winograd *g, const lmn__winograd_parts *p, block b,
+                              float *y)
 {
     const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
     const size_t image_size = g->out_h * g->out_w * g->out_c;
@@ -237,8 +99,8 @@ static void transform_outputs(const geometry *g, const parts *p, block b, float 
 #define PANELS_AT_ONCE ((size_t)16)
 
 /* out = in filters for one panel of the output, at one position. */
-static void multiply_panel(const geometry *g, const parts *p, block b, size_t position,
-                           size_t panel, const float *filters)
+static void multiply_panel(const lmn__winograd *g, const lmn__winograd_parts *p, block b,
+                           size_t position, size_t panel, const float *filters)
 {
     const lmn__panel_kernels *kernels = lmn__panel_kernels_get();
     const size_t in_panels = g->in_c / LMN__PANEL;
@@ -253,8 +115,8 @@ static void multiply_panel(const geometry *g, const parts *p, block b, size_t po
 }
 
 /* filters += in' out for one panel of the output, at one position. */
-static void multiply_panel_transposed(const geometry *g, const parts *p, block b, size_t position,
-                                      size_t panel, float *filters)
+static void multiply_panel_transposed(const lmn__winograd *g, const lmn__winograd_parts *p, block b,
+                                      size_t position, size_t panel, float *filters)
 {
     const lmn__panel_kernels *kernels = lmn__panel_kernels_get();
     const float *in = p->in + position * p->in_strides.position;
@@ -266,7 +128,7 @@ static void multiply_panel_transposed(const geometry *g, const parts *p, block b
 }
 
 /* The epilogue for the output lines of a block, image by image. */
-static void finish_lines(const geometry *g, block b, const lmn__conv_call *call)
+static void finish_lines(const lmn__winograd *g, block b, const lmn__conv_call *call)
 {
     const size_t end = b.first_line + b.n_lines;
     for (size_t line = b.first_line; line < end;) {
@@ -282,7 +144,7 @@ static void finish_lines(const geometry *g, block b, const lmn__conv_call *call)
     }
 }
 
-static block next_block(const geometry *g, size_t first_line)
+static block next_block(const lmn__winograd *g, size_t first_line)
 {
     const size_t left = g->batch * g->tile_lines - first_line;
     return (block){.first_line = first_line,
@@ -290,7 +152,7 @@ static block next_block(const geometry *g, size_t first_line)
 }
 
 /* One panel of filters for the products, forward or for the input gradient. */
-static void transform_filters(const geometry *g, const lmn__conv *conv, bool rotated,
+static void transform_filters(const lmn__winograd *g, const lmn__conv *conv, bool rotated,
                               const float *weight, size_t panel, float *filters)
 {
     const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
@@ -308,7 +170,7 @@ static void transform_filters(const geometry *g, const lmn__conv *conv, bool rot
 }
 
 /* out = in filters with filters that are kept: position by position, so that inputs stay close. */
-static void multiply_kept(const geometry *g, const parts *p, block b)
+static void multiply_kept(const lmn__winograd *g, const lmn__winograd_parts *p, block b)
 {
     const size_t out_panels = g->out_c / LMN__PANEL;
     const size_t position = g->in_c * LMN__PANEL;
@@ -316,17 +178,17 @@ static void multiply_kept(const geometry *g, const parts *p, block b)
     for (size_t i = 0; i < LMN__POSITIONS * out_panels; i++) {
         const size_t panel = i % out_panels;
         multiply_panel(g, p, b, i / out_panels, panel,
-                       p->filters + panel * panel_filters(g) + i / out_panels * position);
+                       p->filters + panel * lmn__winograd_panel(g) + i / out_panels * position);
     }
 }
 
 /* out = in filters with filters that are transformed panel by panel as they are needed. */
-static void multiply_fresh(const geometry *g, const parts *p, block b, const lmn__conv *conv,
-                           bool rotated, const float *weight)
+static void multiply_fresh(const lmn__winograd *g, const lmn__winograd_parts *p, block b,
+                           const lmn__conv *conv, bool rotated, const float *weight)
 {
 #pragma omp parallel for schedule(static) num_threads(g->threads)
     for (size_t panel = 0; panel < g->out_c / LMN__PANEL; panel++) {
-        float *filters = p->filters + lmn__thread_index() * panel_filters(g);
+        float *filters = p->filters + lmn__thread_index() * lmn__winograd_panel(g);
         transform_filters(g, conv, rotated, weight, panel, filters);
         for (size_t i = 0; i < LMN__POSITIONS; i++) {
             multiply_panel(g, p, b, i, panel, filters + i * g->in_c * LMN__PANEL);
@@ -334,26 +196,27 @@ static void multiply_fresh(const geometry *g, const parts *p, block b, const lmn
     }
 }
 
-static void keep_filters(const geometry *g, const parts *p, const lmn__conv *conv, bool rotated,
-                         const float *weight)
+static void keep_filters(const lmn__winograd *g, const lmn__conv *conv, bool rotated,
+                         const float *weight, float *filters)
 {
-#pragma omp parallel for schedule(static) num_threads(g->threads)
+#pragma omp parallel for schedule(static) num_threads(g->teams)
     for (size_t panel = 0; panel < g->out_c / LMN__PANEL; panel++) {
-        transform_filters(g, conv, rotated, weight, panel, p->filters + panel * panel_filters(g));
+        transform_filters(g, conv, rotated, weight, panel,
+                          filters + panel * lmn__winograd_panel(g));
     }
 }
 
 /* Forward, and the input gradient, for which filters are rotated. */
-static void convolve(const geometry *g, const lmn__conv *conv, bool rotated,
+static void convolve(const lmn__winograd *g, const lmn__conv *conv, bool rotated,
                      const lmn__conv_call *call)
 {
-    const parts p = lay_out(g, call->workspace);
     if (g->keeps_filters) {
-        keep_filters(g, &p, conv, rotated, call->b);
+        keep_filters(g, conv, rotated, call->b, call->workspace);
     }
-    const size_t lines = g->batch * g->tile_lines;
-    for (size_t line = 0; line < lines; line += g->block_lines) {
-        const block b = next_block(g, line);
+#pragma omp parallel for schedule(static) num_threads(g->teams)
+    for (size_t i = 0; i < lmn__winograd_blocks(g); i++) {
+        const lmn__winograd_parts p = lmn__winograd_lay_out(g, call->workspace);
+        const block b = next_block(g, i * g->block_lines);
         transform_inputs(g, &p, b, call->a);
         if (g->keeps_filters) {
             multiply_kept(g, &p, b);
@@ -366,7 +229,7 @@ static void convolve(const geometry *g, const lmn__conv *conv, bool rotated,
 }
 
 /* One panel of the output channels: from sums of products to the gradient of its weights. */
-static void gather_filters(const geometry *g, const lmn__conv *conv, const float *filters,
+static void gather_filters(const lmn__winograd *g, const lmn__conv *conv, const float *filters,
                            size_t panel, float *weight)
 {
     const lmn__winograd_kernels *kernels = lmn__winograd_kernels_get();
@@ -377,7 +240,7 @@ static void gather_filters(const geometry *g, const lmn__conv *conv, const float
 }
 
 /* filters += in' out, kept from block to block. */
-static void accumulate_kept(const geometry *g, const parts *p, block b)
+static void accumulate_kept(const lmn__winograd *g, const lmn__winograd_parts *p, block b)
 {
     const size_t out_panels = g->out_c / LMN__PANEL;
     const size_t position = g->in_c * LMN__PANEL;
@@ -385,27 +248,34 @@ static void accumulate_kept(const geometry *g, const parts *p, block b)
     for (size_t i = 0; i < LMN__POSITIONS * out_panels; i++) {
         const size_t panel = i % out_panels;
         multiply_panel_transposed(g, p, b, i / out_panels, panel,
-                                  p->filters + panel * panel_filters(g) +
+                                  p->filters + panel * lmn__winograd_panel(g) +
                                       i / out_panels * position);
     }
 }
 
-static void gather_kept(const geometry *g, const parts *p, const lmn__conv *conv, float *weight)
+/* Add up the sums in their order, and turn them into the weights' gradient. */
+static void gather_kept(const lmn__winograd *g, const lmn__conv *conv, float *filters,
+                        float *weight)
 {
-#pragma omp parallel for schedule(static) num_threads(g->threads)
+    const size_t count = lmn__winograd_panel(g);
+#pragma omp parallel for schedule(static) num_threads(g->teams > 1 ? g->teams : g->threads)
     for (size_t panel = 0; panel < g->out_c / LMN__PANEL; panel++) {
-        gather_filters(g, conv, p->filters + panel * panel_filters(g), panel, weight);
+        float *total = filters + panel * count;
+        for (size_t sum = 1; sum < g->n_sums; sum++) {
+            lmn__row_add(count, total, 1, total + sum * g->n_filters * count, 1, total);
+        }
+        gather_filters(g, conv, total, panel, weight);
     }
 }
 
 /* The weight gradient of the only block, panel by panel. */
-static void gather_at_once(const geometry *g, const parts *p, block b, const lmn__conv *conv,
-                           float *weight)
+static void gather_at_once(const lmn__winograd *g, const lmn__winograd_parts *p, block b,
+                           const lmn__conv *conv, float *weight)
 {
 #pragma omp parallel for schedule(static) num_threads(g->threads)
     for (size_t panel = 0; panel < g->out_c / LMN__PANEL; panel++) {
-        float *filters = p->filters + lmn__thread_index() * panel_filters(g);
-        memset(filters, 0, panel_filters(g) * sizeof *filters);
+        float *filters = p->filters + lmn__thread_index() * lmn__winograd_panel(g);
+        memset(filters, 0, lmn__winograd_panel(g) * sizeof *filters);
         for (size_t i = 0; i < LMN__POSITIONS; i++) {
             multiply_panel_transposed(g, p, b, i, panel, filters + i * g->in_c * LMN__PANEL);
         }
@@ -413,26 +283,37 @@ static void gather_at_once(const geometry *g, const parts *p, block b, const lmn
     }
 }
 
-static void weight_grad(const geometry *g, const lmn__conv *conv, const lmn__conv_call *call)
+/* One of the sums, over its share of the blocks. */
+static void sum_blocks(const lmn__winograd *g, size_t sum, const lmn__conv_call *call)
 {
-    const parts p = lay_out(g, call->workspace);
-    if (g->keeps_filters) {
-        memset(p.filters, 0, g->n_filters * panel_filters(g) * sizeof *p.filters);
-    }
-    const size_t lines = g->batch * g->tile_lines;
-    for (size_t line = 0; line < lines; line += g->block_lines) {
-        const block b = next_block(g, line);
+    lmn__winograd_parts p = lmn__winograd_lay_out(g, call->workspace);
+    const size_t count = g->n_filters * lmn__winograd_panel(g);
+    p.filters += sum * count;
+    memset(p.filters, 0, count * sizeof *p.filters);
+    const lmn_range blocks = lmn_partition(lmn__winograd_blocks(g), g->n_sums, sum);
+    for (size_t i = 0; i < blocks.count; i++) {
+        const block b = next_block(g, (blocks.first + i) * g->block_lines);
         transform_inputs(g, &p, b, call->a);
         transform_output_grads(g, &p, b, call->b);
-        if (g->keeps_filters) {
-            accumulate_kept(g, &p, b);
-        } else {
-            gather_at_once(g, &p, b, conv, call->result);
-        }
+        accumulate_kept(g, &p, b);
     }
-    if (g->keeps_filters) {
-        gather_kept(g, &p, conv, call->result);
+}
+
+static void weight_grad(const lmn__winograd *g, const lmn__conv *conv, const lmn__conv_call *call)
+{
+    if (!g->keeps_filters) {
+        const lmn__winograd_parts p = lmn__winograd_lay_out(g, call->workspace);
+        const block b = next_block(g, 0);
+        transform_inputs(g, &p, b, call->a);
+        transform_output_grads(g, &p, b, call->b);
+        gather_at_once(g, &p, b, conv, call->result);
+        return;
     }
+#pragma omp parallel for schedule(static) num_threads(g->teams)
+    for (size_t sum = 0; sum < g->n_sums; sum++) {
+        sum_blocks(g, sum, call);
+    }
+    gather_kept(g, conv, call->workspace, call->result);
 }
 
 static bool supports(const lmn__conv *conv, lmn__conv_direction direction)
@@ -447,13 +328,13 @@ static bool supports(const lmn__conv *conv, lmn__conv_direction direction)
 static lmn_status prepare(const lmn__conv *conv, lmn__conv_direction direction, void **state_out,
                           size_t *workspace_bytes_out, lmn_error *err)
 {
-    geometry *g = lmn_alloc(1, sizeof *g, err);
+    lmn__winograd *g = lmn_alloc(1, sizeof *g, err);
     if (g == NULL) {
         return LMN_ERR_MEMORY;
     }
-    *g = make_geometry(conv, direction);
+    *g = lmn__winograd_make(conv, direction);
     *state_out = g;
-    *workspace_bytes_out = count_bytes(g);
+    *workspace_bytes_out = lmn__winograd_bytes(g);
     return LMN_OK;
 }
 
