@@ -112,9 +112,11 @@ static void gemm_equals_plain_loops(void **state)
         float *c = run(&p, 1, a, b, &none);
         expect_product(&p, a, b, c);
         if (is_packed(&p)) {
-            float *again = run(&p, 2, a, b, &none);
-            assert_memory_equal(c, again, p.m * p.n * sizeof *c);
-            lmn_free(again);
+            for (int threads = 2; threads <= 4; threads++) {
+                float *again = run(&p, threads, a, b, &none);
+                assert_memory_equal(c, again, p.m * p.n * sizeof *c);
+                lmn_free(again);
+            }
         }
         lmn_free(c);
         lmn_free(b);
@@ -139,9 +141,11 @@ static void gemm_epilogue_equals_steps_done_later(void **state)
                                                   {.kind = LMN__STEP_RELU}}};
         float *want = run(p, 1, a, b, &none);
         lmn__epilogue_apply(&epilogue, 0, p->m * p->n, want);
-        float *have = run(p, 1, a, b, &epilogue);
-        assert_memory_equal(have, want, p->m * p->n * sizeof *have);
-        lmn_free(have);
+        for (int threads = 1; threads <= (is_packed(p) ? 3 : 1); threads++) {
+            float *have = run(p, threads, a, b, &epilogue);
+            assert_memory_equal(have, want, p->m * p->n * sizeof *have);
+            lmn_free(have);
+        }
         lmn_free(want);
         lmn_free(other);
         lmn_free(b);

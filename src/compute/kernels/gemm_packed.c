@@ -8,14 +8,15 @@
  * the tile is wider, which on the processors measured is 5 to 20 % of a product
  * (docs/performance.md). What is too small to be worth packing goes to OpenBLAS.
  *
- * An element is summed over depth in one order that depends on shapes only, so threads change no
- * bit.
+ * Each thread packs and multiplies a part of its own, of the longer extent of the product. An
+ * element is summed over depth in one order that depends on shapes only, so threads change no bit.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "compute_internal.h"
 #include "gemm_internal.h"
 #include "lamina/memory.h"
+#include "lamina/partition.h"
 #include "simd/gemm.h"
 
 #include <string.h>
@@ -33,10 +34,11 @@ static const double SMALLEST = 1e6;
 
 struct lmn__gemm_plan {
     size_t m, n, k;
-    size_t depth;   /* of a slice */
-    size_t columns; /* of a slice, a multiple of a tile's */
-    size_t lines;   /* of a block, a multiple of a tile's rows */
-    int threads;    /* 0: OpenBLAS does it */
+    size_t depth;    /* of a slice */
+    size_t columns;  /* of a slice, a multiple of a tile's */
+    size_t lines;    /* of a block, a multiple of a tile's rows */
+    size_t threads;  /* each has a part of the product to itself; 0: OpenBLAS does it */
+    bool by_columns; /* parts are columns, else lines */
 };
 
 static size_t round_up(size_t value, size_t unit)
@@ -65,6 +67,12 @@ static bool is_worth_packing(size_t m, size_t n, size_t k, const lmn__gemm_kerne
            tiles <= 1.125 * product;
 }
 
+/* The most that one thread has of an extent that is shared, or is not. */
+static size_t share_of(const lmn__gemm_plan *plan, size_t extent, bool is_shared)
+{
+    return is_shared ? (extent + plan->threads - 1) / plan->threads : extent;
+}
+
 lmn_status lmn__gemm_plan_create(size_t m, size_t n, size_t k, lmn__gemm_plan **plan_out,
                                  lmn_error *err)
 {
@@ -75,12 +83,12 @@ lmn_status lmn__gemm_plan_create(size_t m, size_t n, size_t k, lmn__gemm_plan **
     const lmn__gemm_kernels *kernels = lmn__gemm_kernels_get();
     *plan = (lmn__gemm_plan){.m = m, .n = n, .k = k};
     if (is_worth_packing(m, n, k, kernels)) {
-        const size_t threads = lmn__thread_count();
-        const size_t share = round_up((m + threads - 1) / threads, kernels->rows);
-        plan->threads = (int)threads;
+        plan->threads = lmn__thread_count();
+        plan->by_columns = n > m;
         plan->depth = divide_evenly(k, DEPTH, 1);
-        plan->columns = divide_evenly(n, COLUMNS, kernels->columns);
-        plan->lines = divide_evenly(share, LINES, kernels->rows);
+        plan->columns =
+            divide_evenly(share_of(plan, n, plan->by_columns), COLUMNS, kernels->columns);
+        plan->lines = divide_evenly(share_of(plan, m, !plan->by_columns), LINES, kernels->rows);
     }
     *plan_out = plan;
     return LMN_OK;
@@ -109,7 +117,7 @@ static size_t slice_bytes(const lmn__gemm_plan *plan)
 
 size_t lmn__gemm_plan_workspace(const lmn__gemm_plan *plan)
 {
-    return plan->threads > 0 ? (size_t)plan->threads * block_bytes(plan) + slice_bytes(plan) : 0;
+    return plan->threads * (block_bytes(plan) + slice_bytes(plan));
 }
 
 /* Part of the product: columns first_column .. + n_columns, over depth first_depth .. + depth. */
@@ -134,11 +142,10 @@ static void pack_tiles(lmn__matrix x, bool across, const slice *s, size_t first,
     }
 }
 
-static void pack_slice(const lmn__gemm_plan *plan, lmn__matrix b, const slice *s)
+static void pack_slice(lmn__matrix b, const slice *s)
 {
     const size_t width = lmn__gemm_kernels_get()->columns;
     const size_t together = PACKED_TILES * width;
-#pragma omp parallel for schedule(static) num_threads(plan->threads)
     for (size_t column = 0; column < s->n_columns; column += together) {
         pack_tiles(b, !b.transposed, s, s->first_column + column,
                    smaller_of(together, s->n_columns - column), width,
@@ -184,42 +191,68 @@ static void multiply_block(const lmn__gemm_plan *plan, const lmn__gemm_call *cal
     }
 }
 
-/* Whole lines of the product are final after the last slice of depth, if there is one of columns.
- */
+/* Whether a slice has all columns, so that whole lines are final with the last depth. */
+static bool covers_lines(const lmn__gemm_plan *plan)
+{
+    return plan->columns >= plan->n;
+}
+
 static bool finishes_lines(const lmn__gemm_plan *plan, const slice *s)
 {
-    return s->first_depth + s->depth == plan->k && s->n_columns == plan->n;
+    return covers_lines(plan) && s->first_depth + s->depth == plan->k;
 }
 
-static void multiply_slice(const lmn__gemm_plan *plan, const lmn__gemm_call *call, const slice *s)
+/* One thread's part of the product: `lines` and `columns` of it. */
+static void multiply_part(const lmn__gemm_plan *plan, const lmn__gemm_call *call, lmn_range lines,
+                          lmn_range columns, void *workspace)
 {
-    char *blocks = (char *)call->workspace + slice_bytes(plan);
-#pragma omp parallel for schedule(static) num_threads(plan->threads)
-    for (size_t first = 0; first < plan->m; first += plan->lines) {
-        const size_t n_lines = smaller_of(plan->lines, plan->m - first);
-        void *packed = blocks + lmn__thread_index() * block_bytes(plan);
-        multiply_block(plan, call, s, first, n_lines, packed);
-        if (finishes_lines(plan, s)) {
-            lmn__epilogue_apply(call->epilogue, first * plan->n, n_lines * plan->n,
-                                call->c + first * plan->n);
-        }
-    }
-}
-
-static void run_packed(const lmn__gemm_plan *plan, const lmn__gemm_call *call)
-{
-    for (size_t column = 0; column < plan->n; column += plan->columns) {
+    void *block = (char *)workspace + slice_bytes(plan);
+    for (size_t column = 0; column < columns.count; column += plan->columns) {
         for (size_t depth = 0; depth < plan->k; depth += plan->depth) {
-            const slice s = {.first_column = column,
-                             .n_columns = smaller_of(plan->columns, plan->n - column),
+            const slice s = {.first_column = columns.first + column,
+                             .n_columns = smaller_of(plan->columns, columns.count - column),
                              .first_depth = depth,
                              .depth = smaller_of(plan->depth, plan->k - depth),
-                             .packed = call->workspace};
-            pack_slice(plan, call->b, &s);
-            multiply_slice(plan, call, &s);
+                             .packed = workspace};
+            pack_slice(call->b, &s);
+            for (size_t line = 0; line < lines.count; line += plan->lines) {
+                const size_t first = lines.first + line;
+                const size_t n_lines = smaller_of(plan->lines, lines.count - line);
+                multiply_block(plan, call, &s, first, n_lines, block);
+                if (finishes_lines(plan, &s)) {
+                    lmn__epilogue_apply(call->epilogue, first * plan->n, n_lines * plan->n,
+                                        call->c + first * plan->n);
+                }
+            }
         }
     }
-    if (plan->columns < plan->n) {
+}
+
+/* Part number `index` of an extent, in whole tiles; all of it when it is not shared. */
+static lmn_range part_of(const lmn__gemm_plan *plan, size_t extent, size_t tile, bool is_shared,
+                         size_t index)
+{
+    if (!is_shared) {
+        return (lmn_range){.first = 0, .count = extent};
+    }
+    const size_t n_tiles = (extent + tile - 1) / tile;
+    lmn_range part = lmn_partition(n_tiles, plan->threads, index);
+    part.first = smaller_of(part.first * tile, extent);
+    part.count = smaller_of(part.count * tile, extent - part.first);
+    return part;
+}
+
+/* Threads share nothing but what they read, so that none waits for another. */
+static void run_packed(const lmn__gemm_plan *plan, const lmn__gemm_call *call)
+{
+    const lmn__gemm_kernels *kernels = lmn__gemm_kernels_get();
+#pragma omp parallel for schedule(static) num_threads((int)plan->threads)
+    for (size_t i = 0; i < plan->threads; i++) {
+        char *workspace = (char *)call->workspace + i * (block_bytes(plan) + slice_bytes(plan));
+        multiply_part(plan, call, part_of(plan, plan->m, kernels->rows, !plan->by_columns, i),
+                      part_of(plan, plan->n, kernels->columns, plan->by_columns, i), workspace);
+    }
+    if (!covers_lines(plan)) {
         lmn__epilogue_apply(call->epilogue, 0, plan->m * plan->n, call->c);
     }
 }
