@@ -202,6 +202,21 @@ static bool finishes_lines(const lmn__gemm_plan *plan, const slice *s)
     return covers_lines(plan) && s->first_depth + s->depth == plan->k;
 }
 
+/* Lines of the product for one slice, block by block, and the epilogue where they are final. */
+static void multiply_slice(const lmn__gemm_plan *plan, const lmn__gemm_call *call, const slice *s,
+                           lmn_range lines, float *block)
+{
+    for (size_t line = 0; line < lines.count; line += plan->lines) {
+        const size_t first = lines.first + line;
+        const size_t n_lines = smaller_of(plan->lines, lines.count - line);
+        multiply_block(plan, call, s, first, n_lines, block);
+        if (finishes_lines(plan, s)) {
+            lmn__epilogue_apply(call->epilogue, first * plan->n, n_lines * plan->n,
+                                call->c + first * plan->n);
+        }
+    }
+}
+
 /* One thread's part of the product: `lines` and `columns` of it. */
 static void multiply_part(const lmn__gemm_plan *plan, const lmn__gemm_call *call, lmn_range lines,
                           lmn_range columns, void *workspace)
@@ -215,15 +230,7 @@ static void multiply_part(const lmn__gemm_plan *plan, const lmn__gemm_call *call
                              .depth = smaller_of(plan->depth, plan->k - depth),
                              .packed = workspace};
             pack_slice(call->b, &s);
-            for (size_t line = 0; line < lines.count; line += plan->lines) {
-                const size_t first = lines.first + line;
-                const size_t n_lines = smaller_of(plan->lines, lines.count - line);
-                multiply_block(plan, call, &s, first, n_lines, block);
-                if (finishes_lines(plan, &s)) {
-                    lmn__epilogue_apply(call->epilogue, first * plan->n, n_lines * plan->n,
-                                        call->c + first * plan->n);
-                }
-            }
+            multiply_slice(plan, call, &s, lines, block);
         }
     }
 }
