@@ -107,8 +107,7 @@ static void multiply_panel(const lmn__winograd *g, const lmn__winograd_parts *p,
     const float *in = p->in + position * p->in_strides.position;
     float *out = p->out + position * p->out_strides.position + panel * p->out_strides.panel;
     for (size_t first = 0; first < in_panels; first += PANELS_AT_ONCE) {
-        const size_t left = in_panels - first;
-        kernels->multiply(count_tiles(g, b), left < PANELS_AT_ONCE ? left : PANELS_AT_ONCE,
+        kernels->multiply(count_tiles(g, b), lmn__smaller(in_panels - first, PANELS_AT_ONCE),
                           in + first * p->in_strides.panel, p->in_strides.panel,
                           filters + first * LMN__PANEL * LMN__PANEL, first > 0, out);
     }
@@ -147,8 +146,7 @@ static void finish_lines(const lmn__winograd *g, block b, const lmn__conv_call *
 static block next_block(const lmn__winograd *g, size_t first_line)
 {
     const size_t left = g->batch * g->tile_lines - first_line;
-    return (block){.first_line = first_line,
-                   .n_lines = left < g->block_lines ? left : g->block_lines};
+    return (block){.first_line = first_line, .n_lines = lmn__smaller(left, g->block_lines)};
 }
 
 /* One panel of filters for the products, forward or for the input gradient. */
@@ -169,16 +167,21 @@ static void transform_filters(const lmn__winograd *g, const lmn__conv *conv, boo
     }
 }
 
+/* The kept filters of product `i`: of all panels of the output, position by position. */
+static float *kept_filters(const lmn__winograd *g, const lmn__winograd_parts *p, size_t i)
+{
+    const size_t out_panels = g->out_c / LMN__PANEL;
+    return p->filters + i % out_panels * lmn__winograd_panel(g) +
+           i / out_panels * g->in_c * LMN__PANEL;
+}
+
 /* out = in filters with filters that are kept: position by position, so that inputs stay close. */
 static void multiply_kept(const lmn__winograd *g, const lmn__winograd_parts *p, block b)
 {
     const size_t out_panels = g->out_c / LMN__PANEL;
-    const size_t position = g->in_c * LMN__PANEL;
 #pragma omp parallel for schedule(static) num_threads(g->threads)
     for (size_t i = 0; i < LMN__POSITIONS * out_panels; i++) {
-        const size_t panel = i % out_panels;
-        multiply_panel(g, p, b, i / out_panels, panel,
-                       p->filters + panel * lmn__winograd_panel(g) + i / out_panels * position);
+        multiply_panel(g, p, b, i / out_panels, i % out_panels, kept_filters(g, p, i));
     }
 }
 
@@ -243,13 +246,9 @@ static void gather_filters(const lmn__winograd *g, const lmn__conv *conv, const 
 static void accumulate_kept(const lmn__winograd *g, const lmn__winograd_parts *p, block b)
 {
     const size_t out_panels = g->out_c / LMN__PANEL;
-    const size_t position = g->in_c * LMN__PANEL;
 #pragma omp parallel for schedule(static) num_threads(g->threads)
     for (size_t i = 0; i < LMN__POSITIONS * out_panels; i++) {
-        const size_t panel = i % out_panels;
-        multiply_panel_transposed(g, p, b, i / out_panels, panel,
-                                  p->filters + panel * lmn__winograd_panel(g) +
-                                      i / out_panels * position);
+        multiply_panel_transposed(g, p, b, i / out_panels, i % out_panels, kept_filters(g, p, i));
     }
 }
 
@@ -258,7 +257,7 @@ static void gather_kept(const lmn__winograd *g, const lmn__conv *conv, float *fi
                         float *weight)
 {
     const size_t count = lmn__winograd_panel(g);
-#pragma omp parallel for schedule(static) num_threads(g->teams > 1 ? g->teams : g->threads)
+#pragma omp parallel for schedule(static) num_threads(g->teams * g->threads)
     for (size_t panel = 0; panel < g->out_c / LMN__PANEL; panel++) {
         float *total = filters + panel * count;
         for (size_t sum = 1; sum < g->n_sums; sum++) {

@@ -41,28 +41,19 @@ struct lmn__gemm_plan {
     bool by_columns; /* parts are columns, else lines */
 };
 
-static size_t round_up(size_t value, size_t unit)
-{
-    return (value + unit - 1) / unit * unit;
-}
-
-static size_t smaller_of(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Parts of nearly equal size, at most `limit`, in whole units. */
 static size_t divide_evenly(size_t total, size_t limit, size_t unit)
 {
     const size_t parts = (total + limit - 1) / limit;
-    return round_up((total + parts - 1) / parts, unit);
+    return lmn__round_up((total + parts - 1) / parts, unit);
 }
 
 /* Whether packing pays, and tiles are not mostly filling. */
 static bool is_worth_packing(size_t m, size_t n, size_t k, const lmn__gemm_kernels *kernels)
 {
     const double product = (double)m * (double)n;
-    const double tiles = (double)round_up(m, kernels->rows) * (double)round_up(n, kernels->columns);
+    const double tiles =
+        (double)lmn__round_up(m, kernels->rows) * (double)lmn__round_up(n, kernels->columns);
     return strcmp(kernels->isa, "baseline") != 0 && product * (double)k >= SMALLEST &&
            tiles <= 1.125 * product;
 }
@@ -148,7 +139,7 @@ static void pack_slice(lmn__matrix b, const slice *s)
     const size_t together = PACKED_TILES * width;
     for (size_t column = 0; column < s->n_columns; column += together) {
         pack_tiles(b, !b.transposed, s, s->first_column + column,
-                   smaller_of(together, s->n_columns - column), width,
+                   lmn__smaller(together, s->n_columns - column), width,
                    s->packed + column * s->depth);
     }
 }
@@ -177,11 +168,11 @@ static void multiply_block(const lmn__gemm_plan *plan, const lmn__gemm_call *cal
     pack_tiles(call->a, call->a.transposed, s, first, n_lines, kernels->rows, packed);
     for (size_t column = 0; column < s->n_columns; column += kernels->columns) {
         const float *b = s->packed + column * s->depth;
-        const size_t columns = smaller_of(kernels->columns, s->n_columns - column);
+        const size_t columns = lmn__smaller(kernels->columns, s->n_columns - column);
         for (size_t line = 0; line < n_lines; line += kernels->rows) {
             const float *a = packed + line * s->depth;
             float *c = call->c + (first + line) * plan->n + s->first_column + column;
-            const size_t rows = smaller_of(kernels->rows, n_lines - line);
+            const size_t rows = lmn__smaller(kernels->rows, n_lines - line);
             if (rows == kernels->rows && columns == kernels->columns) {
                 kernels->multiply(s->depth, a, b, s->first_depth > 0, c, plan->n);
             } else {
@@ -208,7 +199,7 @@ static void multiply_slice(const lmn__gemm_plan *plan, const lmn__gemm_call *cal
 {
     for (size_t line = 0; line < lines.count; line += plan->lines) {
         const size_t first = lines.first + line;
-        const size_t n_lines = smaller_of(plan->lines, lines.count - line);
+        const size_t n_lines = lmn__smaller(plan->lines, lines.count - line);
         multiply_block(plan, call, s, first, n_lines, block);
         if (finishes_lines(plan, s)) {
             lmn__epilogue_apply(call->epilogue, first * plan->n, n_lines * plan->n,
@@ -225,9 +216,9 @@ static void multiply_part(const lmn__gemm_plan *plan, const lmn__gemm_call *call
     for (size_t column = 0; column < columns.count; column += plan->columns) {
         for (size_t depth = 0; depth < plan->k; depth += plan->depth) {
             const slice s = {.first_column = columns.first + column,
-                             .n_columns = smaller_of(plan->columns, columns.count - column),
+                             .n_columns = lmn__smaller(plan->columns, columns.count - column),
                              .first_depth = depth,
-                             .depth = smaller_of(plan->depth, plan->k - depth),
+                             .depth = lmn__smaller(plan->depth, plan->k - depth),
                              .packed = workspace};
             pack_slice(call->b, &s);
             multiply_slice(plan, call, &s, lines, block);
@@ -244,8 +235,8 @@ static lmn_range part_of(const lmn__gemm_plan *plan, size_t extent, size_t tile,
     }
     const size_t n_tiles = (extent + tile - 1) / tile;
     lmn_range part = lmn_partition(n_tiles, plan->threads, index);
-    part.first = smaller_of(part.first * tile, extent);
-    part.count = smaller_of(part.count * tile, extent - part.first);
+    part.first = lmn__smaller(part.first * tile, extent);
+    part.count = lmn__smaller(part.count * tile, extent - part.first);
     return part;
 }
 

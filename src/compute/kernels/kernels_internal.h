@@ -18,6 +18,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* ---- extents ---- */
+
+static inline size_t lmn__smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/** The next multiple of `unit`. */
+static inline size_t lmn__round_up(size_t value, size_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
 /* ---- threads.c ---- */
 
 /** Threads that a parallel loop has now. */
@@ -33,7 +46,7 @@ size_t lmn__thread_index(void);
 /** Elements of the piece of [count] that begins at `first`. */
 static inline size_t lmn__piece(size_t count, size_t first)
 {
-    return count - first < LMN__PIECE_COUNT ? count - first : LMN__PIECE_COUNT;
+    return lmn__smaller(count - first, LMN__PIECE_COUNT);
 }
 
 /* ---- gemm.c: matrix products ---- */

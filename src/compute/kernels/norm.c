@@ -17,11 +17,6 @@
 #define BLOCK       64
 #define CHUNK_COUNT 4096
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static size_t chunk_rows(size_t n_channels)
 {
     return n_channels >= CHUNK_COUNT / 8 ? 8 : CHUNK_COUNT / n_channels;
@@ -123,14 +118,14 @@ void lmn__add_moments(lmn__rows rows, size_t n_channels, const float *x, size_t 
 {
     const size_t step = chunk_rows(n_channels);
     for (size_t block = 0; block < n_channels; block += BLOCK) {
-        const size_t width = smaller(BLOCK, n_channels - block);
+        const size_t width = lmn__smaller(BLOCK, n_channels - block);
         for (size_t first = 0; first < rows.count; first += GROUP * step) {
             chunk chunks[GROUP];
-            const size_t n = smaller(GROUP, (rows.count - first + step - 1) / step);
+            const size_t n = lmn__smaller(GROUP, (rows.count - first + step - 1) / step);
 #pragma omp parallel for schedule(static)
             for (size_t i = 0; i < n; i++) {
                 const size_t row = first + i * step;
-                chunks[i].n_rows = smaller(step, rows.count - row);
+                chunks[i].n_rows = lmn__smaller(step, rows.count - row);
                 measure_chunk(width, n_channels, x + (rows.first + row) * n_channels + block,
                               &chunks[i]);
             }
@@ -155,15 +150,15 @@ void lmn__add_products(lmn__rows rows, size_t n_channels, const float *x, const 
 {
     const size_t step = chunk_rows(n_channels);
     for (size_t block = 0; block < n_channels; block += BLOCK) {
-        const size_t width = smaller(BLOCK, n_channels - block);
+        const size_t width = lmn__smaller(BLOCK, n_channels - block);
         for (size_t first = 0; first < rows.count; first += GROUP * step) {
             chunk chunks[GROUP];
-            const size_t n = smaller(GROUP, (rows.count - first + step - 1) / step);
+            const size_t n = lmn__smaller(GROUP, (rows.count - first + step - 1) / step);
 #pragma omp parallel for schedule(static)
             for (size_t i = 0; i < n; i++) {
                 const size_t row = first + i * step;
                 const size_t offset = (rows.first + row) * n_channels + block;
-                sum_products(smaller(step, rows.count - row), width, n_channels, x + offset,
+                sum_products(lmn__smaller(step, rows.count - row), width, n_channels, x + offset,
                              dy + offset, mean + block, chunks[i].sums[0], chunks[i].sums[1]);
             }
             for (size_t i = 0; i < n; i++) {
@@ -336,7 +331,7 @@ void lmn__layer_norm_sums(size_t n_rows, size_t n_channels, const float *x, cons
         for (size_t i = 0; i < 2 * n_channels; i++) {
             part[i] = 0.0F;
         }
-        const size_t end = smaller(first + SUM_ROWS, n_rows);
+        const size_t end = lmn__smaller(first + SUM_ROWS, n_rows);
         for (size_t row = first; row < end; row++) {
             const float *x_row = x + row * n_channels;
             add_row_products(n_channels, measure_row(n_channels, x_row, epsilon), x_row,

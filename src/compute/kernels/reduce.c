@@ -17,11 +17,6 @@
 #define BLOCK_ROWS    256
 #define BLOCK_COLUMNS 64
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 LMN__CLONES float lmn__kernel_sum(size_t n, const float *x)
 {
     float sums[LANES] = {0.0F};
@@ -65,11 +60,11 @@ static void add_few_columns(size_t rows, size_t n, size_t row_stride, const floa
 {
     for (size_t first = 0; first < rows; first += (size_t)GROUP * BLOCK_ROWS) {
         float sums[GROUP][BLOCK_COLUMNS];
-        const size_t n_blocks = smaller(GROUP, (rows - first + BLOCK_ROWS - 1) / BLOCK_ROWS);
+        const size_t n_blocks = lmn__smaller(GROUP, (rows - first + BLOCK_ROWS - 1) / BLOCK_ROWS);
 #pragma omp parallel for schedule(static) if (n_blocks * BLOCK_ROWS * n > LMN__PARALLEL_COUNT)
         for (size_t i = 0; i < n_blocks; i++) {
             const size_t row = first + i * BLOCK_ROWS;
-            sum_block(smaller(rows - row, BLOCK_ROWS), n, row_stride, x + row * row_stride,
+            sum_block(lmn__smaller(rows - row, BLOCK_ROWS), n, row_stride, x + row * row_stride,
                       sums[i]);
         }
         for (size_t i = 0; i < n_blocks; i++) {
@@ -84,7 +79,7 @@ static void add_few_columns(size_t rows, size_t n, size_t row_stride, const floa
 static void add_column_sums(size_t rows, size_t columns, const float *x, float *out)
 {
     for (size_t column = 0; column < columns; column += BLOCK_COLUMNS) {
-        add_few_columns(rows, smaller(columns - column, BLOCK_COLUMNS), columns, x + column,
+        add_few_columns(rows, lmn__smaller(columns - column, BLOCK_COLUMNS), columns, x + column,
                         out + column);
     }
 }

@@ -19,11 +19,6 @@ static const size_t KEPT_FILTERS = (size_t)1024 * 1024;
 static const size_t SUMS_MAX = 4;
 static const size_t SUMS_COUNT = (size_t)300 * 1024;
 
-static size_t round_up(size_t value, size_t unit)
-{
-    return (value + unit - 1) / unit * unit;
-}
-
 /* The number of lines near the wanted size whose tiles fill steps of `rows` best. */
 static size_t choose_lines(const lmn__winograd *g, size_t rows)
 {
@@ -36,8 +31,8 @@ static size_t choose_lines(const lmn__winograd *g, size_t rows)
     for (size_t lines = first; lines < first + rows; lines++) {
         const size_t n = lines * g->line_tiles;
         const size_t n_best = best * g->line_tiles;
-        /* Smaller share of surplus rows: (round_up(n) - n) / n, compared without division. */
-        if ((round_up(n, rows) - n) * n_best < (round_up(n_best, rows) - n_best) * n) {
+        /* Smaller share of surplus rows: (lmn__round_up(n) - n) / n, compared without division. */
+        if ((lmn__round_up(n, rows) - n) * n_best < (lmn__round_up(n_best, rows) - n_best) * n) {
             best = lines;
         }
     }
@@ -104,7 +99,7 @@ lmn__winograd lmn__winograd_make(const lmn__conv *conv, lmn__conv_direction dire
     g.tile_lines = (g.out_h + LMN__TILE - 1) / LMN__TILE;
     g.line_tiles = (g.out_w + LMN__TILE - 1) / LMN__TILE;
     g.block_lines = choose_lines(&g, lmn__panel_kernels_get()->rows);
-    g.block_rows = round_up(g.block_lines * g.line_tiles, LMN__ROW_UNIT);
+    g.block_rows = lmn__round_up(g.block_lines * g.line_tiles, LMN__ROW_UNIT);
     set_shares(&g, direction == LMN__CONV_WEIGHT_GRAD);
     return g;
 }
