@@ -119,6 +119,7 @@ static exit_code run(int argc, char **argv)
         .rows = rows,
         .n_rows = sizeof rows / sizeof rows[0],
         .options = &options,
+        .has_classes = true,
         .import = import};
     return import_run(&format, argc, argv);
 }

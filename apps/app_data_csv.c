@@ -153,6 +153,7 @@ static exit_code run(int argc, char **argv)
             "pipes. Whether a row is drawn for the test split depends on the seed and the "
             "row's number alone.",
         .has_files = true,
+        .has_classes = true,
         .rows = rows,
         .n_rows = sizeof rows / sizeof rows[0],
         .options = &options,

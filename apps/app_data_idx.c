@@ -35,6 +35,7 @@ static exit_code run(int argc, char **argv)
             "The dataset appears under its name only when it is complete. "
             "`lamina inspect` shows what is in it.",
         .has_pairs = true,
+        .has_classes = true,
         .import = import};
     return import_run(&format, argc, argv);
 }

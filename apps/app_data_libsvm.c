@@ -50,6 +50,7 @@ static exit_code run(int argc, char **argv)
                    "named as the labels are written. The files are read twice, so they cannot be "
                    "pipes.",
         .has_files = true,
+        .has_classes = true,
         .rows = rows,
         .n_rows = sizeof rows / sizeof rows[0],
         .options = &options,

@@ -105,6 +105,7 @@ static exit_code run(int argc, char **argv)
             "on, floating-point ones numbers to predict. Channels come last: of (N, C, H, W), "
             "save x.transpose(0, 2, 3, 1).copy().",
         .has_pairs = true,
+        .has_classes = true,
         .rows = rows,
         .n_rows = sizeof rows / sizeof rows[0],
         .options = &options,

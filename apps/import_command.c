@@ -23,7 +23,7 @@ typedef struct common_options {
 
 #define COMMON(name) offsetof(common_options, name)
 
-static const option_row common_rows[] = {
+static const option_row class_rows[] = {
     {.name = "classes",
      .type = OPTION_TEXT,
      .offset = COMMON(classes),
@@ -40,6 +40,9 @@ static const option_row common_rows[] = {
      .offset = COMMON(standardise),
      .help = "work out mean and deviation of the training split, one of each for every channel of "
              "images or column of vectors, and let training subtract and divide by them"},
+};
+
+static const option_row output_rows[] = {
     {.name = "title",
      .type = OPTION_TEXT,
      .offset = COMMON(title),
@@ -274,7 +277,10 @@ static option_table make_table(const import_format *format, common_options *comm
     if (format->n_rows > 0) {
         table.sets[table.n_sets++] = (option_set){format->rows, format->n_rows, format->options};
     }
-    table.sets[table.n_sets++] = (option_set){ROWS(common_rows), common};
+    if (format->has_classes) {
+        table.sets[table.n_sets++] = (option_set){ROWS(class_rows), common};
+    }
+    table.sets[table.n_sets++] = (option_set){ROWS(output_rows), common};
     return table;
 }
 
@@ -306,6 +312,9 @@ exit_code import_run(const import_format *format, int argc, char **argv)
     lmn_status status = options_parse(&table, argc, argv, &request.words, &err);
     if (status == LMN_OK && request.words.wants_help) {
         options_print_help(&table);
+        if (format->print_choices != NULL) {
+            format->print_choices();
+        }
         return EXIT_CODE_DONE;
     }
     if (status == LMN_OK) {

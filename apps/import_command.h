@@ -43,11 +43,12 @@ typedef struct import_format {
     const char *arguments;
     const char *summary;
     const char *details;
-    bool has_files, has_pairs; /* which of the shared rows it takes */
-    const option_row *rows;    /* its own; may be NULL */
+    bool has_files, has_pairs, has_classes; /* which of the shared rows it takes */
+    const option_row *rows;                 /* its own; may be NULL */
     size_t n_rows;
     void *options; /* that its rows fill; borrowed */
     lmn_status (*import)(const import_request *request, lmn_error *err);
+    void (*print_choices)(void); /* after the options in --help; NULL: nothing */
 } import_format;
 
 /** Parse the options, import, and say what was written. */

@@ -45,8 +45,8 @@ static lmn_status choose_store(lmn__opening *open, const char *name, lmn_error *
     static const struct {
         const char *name;
         const lmn__store *store;
-    } kinds[] = {[LMN_DATASET_IMAGES] = {"images", &lmn__store_images},
-                 [LMN_DATASET_VECTORS] = {"vectors", &lmn__store_vectors},
+    } kinds[] = {[LMN_DATASET_IMAGES] = {"images", &lmn__store_dense},
+                 [LMN_DATASET_VECTORS] = {"vectors", &lmn__store_dense},
                  [LMN_DATASET_TEXT] = {"text", &lmn__store_text}};
     for (size_t kind = 0; kind < sizeof kinds / sizeof kinds[0]; kind++) {
         if (strcmp(name, kinds[kind].name) == 0) {

@@ -180,7 +180,5 @@ static lmn_status read_rows(const lmn_dataset *dataset, const lmn__rows *rows, l
     return status;
 }
 
-const lmn__store lmn__store_images = {
-    .load = load, .scratch_bytes = scratch_bytes, .read = read_rows};
-const lmn__store lmn__store_vectors = {
+const lmn__store lmn__store_dense = {
     .load = load, .scratch_bytes = scratch_bytes, .read = read_rows};

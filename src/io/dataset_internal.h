@@ -88,8 +88,7 @@ struct lmn__store {
     lmn_status (*read)(const lmn_dataset *dataset, const lmn__rows *rows, lmn_error *err);
 };
 
-extern const lmn__store lmn__store_images;
-extern const lmn__store lmn__store_vectors;
+extern const lmn__store lmn__store_dense; /* images, and vectors in full */
 extern const lmn__store lmn__store_sparse;
 extern const lmn__store lmn__store_text;
 
