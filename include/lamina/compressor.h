@@ -2,21 +2,24 @@
  * Compressors: operators that turn a vector into a short message, and what the message left out.
  *
  * A compressor is chosen by a spec such as `topk:density=0.01`. It is immutable and shared by all
- * layers; what it needs while it works is handed in. Its strength comes in levels: level 0 always
- * sends the vector whole (dense f32), higher levels send less. A layer's level may change from step
- * to step; the static level is the one that the spec names.
+ * layers and threads; what it needs while it works is handed in. Its strength comes in levels:
+ * level 0 always sends the vector whole (dense f32), higher levels send less. A layer's level may
+ * change from step to step; the static level is the one that the spec names.
  *
- * Level 0 never reaches encode: the reducer sends such layers by a dense allreduce.
- * Mathematics: docs/algorithms.md.
+ * How the messages of the ranks become one average depends on the family (lmn_combine), and each
+ * way has its own few functions here. Level 0 never reaches any of them: such layers travel by a
+ * dense allreduce. Mathematics: docs/algorithms.md; bytes: docs/compression.md.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef LAMINA_COMPRESSOR_H
 #define LAMINA_COMPRESSOR_H
 
+#include "lamina/random.h"
 #include "lamina/spec.h"
 #include "lamina/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,23 +46,52 @@ void lmn_compressor_level_format(const lmn_compressor *compressor, size_t level,
 
 /** How the messages of the ranks become one. */
 typedef enum lmn_combine {
-    LMN_COMBINE_SUM,   /* vectors of f32, added by an allreduce: level 0 of every family */
-    LMN_COMBINE_GATHER /* every rank gets every message and adds them up in rank order */
+    LMN_COMBINE_SUM,    /* the vector itself, added up by an allreduce: level 0 of every family */
+    LMN_COMBINE_SPARSE, /* entries of each rank's own choice: gathered, or merged by ranks that each
+                           own a range of indices (lamina/sparse.h) */
+    LMN_COMBINE_SLICED, /* buckets of elements that are encoded one by one: each rank averages a
+                           slice of all messages and encodes it again */
+    LMN_COMBINE_ROUNDS  /* numbers that are reduced by one or more allreduces */
 } lmn_combine;
 
 lmn_combine lmn_compressor_combine(const lmn_compressor *compressor, size_t level);
 
-/** Largest payload of one message, bytes. For level 0: 4 * count. */
-size_t lmn_compressor_payload_bytes(const lmn_compressor *compressor, size_t level, size_t count);
+/** A layer as compressors see it: row-major, the first dimension as rows. */
+typedef struct lmn_layer_shape {
+    size_t count; /* elements */
+    size_t rows;  /* divides count; 1 for a layer without a matrix in it */
+} lmn_layer_shape;
 
-/** Bytes of scratch memory that encode and error_curve need for `count` elements. */
-size_t lmn_compressor_scratch_bytes(const lmn_compressor *compressor, size_t count);
+/** The shape of a vector of `count` elements. */
+lmn_layer_shape lmn_layer_flat(size_t count);
 
 /**
- * The guaranteed contraction delta in [0, 1]: |C(v) - v|^2 <= (1 - delta) |v|^2 for every v of
- * `count` elements. k / count for top-k; 1 for level 0.
+ * Largest payload of one rank's message, bytes: for LMN_COMBINE_ROUNDS what all rounds together put
+ * into an allreduce; for level 0 4 * count.
  */
-double lmn_compressor_contraction(const lmn_compressor *compressor, size_t level, size_t count);
+size_t lmn_compressor_payload_bytes(const lmn_compressor *compressor, size_t level,
+                                    lmn_layer_shape shape);
+
+/** Bytes of scratch memory, to be 64-byte aligned, that any function here needs for a layer. */
+size_t lmn_compressor_scratch_bytes(const lmn_compressor *compressor, lmn_layer_shape shape);
+
+/** What a family remembers of a layer from step to step, beside the feedback's states. */
+typedef struct lmn_compressor_memory {
+    size_t count; /* f32, whatever the level; 0 when it remembers nothing */
+    bool shared;  /* the same on all ranks */
+} lmn_compressor_memory;
+
+/** Zeroed memory is a fresh start. It belongs to a checkpoint. */
+lmn_compressor_memory lmn_compressor_memory_of(const lmn_compressor *compressor,
+                                               lmn_layer_shape shape);
+
+/**
+ * The guaranteed contraction delta in [0, 1]: |C(v) - v|^2 <= (1 - delta) |v|^2 for every v of that
+ * shape (in expectation where the family draws random numbers; 0 where nothing is guaranteed).
+ * k / count for top-k; 1 for level 0.
+ */
+double lmn_compressor_contraction(const lmn_compressor *compressor, size_t level,
+                                  lmn_layer_shape shape);
 
 /** How strongly EControl may feed errors back at a level. */
 typedef struct lmn_eta_rule {
@@ -67,23 +99,62 @@ typedef struct lmn_eta_rule {
     double limit;     /* above it training is known to become unstable; 2 k / count for top-k */
 } lmn_eta_rule;
 
-lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level, size_t count);
+lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level,
+                                lmn_layer_shape shape);
 
-/** One vector to encode. All memory is borrowed for the call. */
+/**
+ * The squared error |C(v) - v|^2 at every level: what the allocator weighs against bytes.
+ * vector  [count] unchanged;  squared_error_out [level_count], entry 0 is 0
+ */
+void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector,
+                                lmn_layer_shape shape, double *squared_error_out, void *scratch);
+
+/* ------------------------------------------------------------------ v, tile by tile */
+
+/**
+ * Where the vector v of a layer comes from and what becomes of it. An encoder walks v in tiles that
+ * fit the nearest cache, so that forming v, encoding it and noting what was sent are one pass over
+ * memory. Functions may be called from several threads for tiles that do not overlap; `user` is
+ * theirs.
+ */
+typedef struct lmn_source {
+    /** vector[0 .. count-1] = v[first ..]. Possibly more than once for a place, always the same.
+     *  Returns false when v holds NaN or infinity there. */
+    bool (*form)(void *user, size_t first, size_t count, float *vector);
+    /** Once for each place, after its form: vector is v, and `sent` is C(v) there; sent NULL: 0,
+     *  but for the entries told later. */
+    void (*sent)(void *user, size_t first, size_t count, const float *vector, const float *sent);
+    /** Of a family that sends entries, once for each of them, after all else: C(v)[indices[i]] =
+     *  values[i]. */
+    void (*sent_entries)(void *user, size_t n, const uint32_t *indices, const float *values);
+    void *user;
+} lmn_source;
+
+/** A finite vector in memory: [count] in: v, out: the residual v - C(v). Borrowed. */
+lmn_source lmn_source_of_vector(float *vector);
+
+/* ------------------------------------------------------------------ sparse and sliced messages */
+
+/** A vector, or for LMN_COMBINE_SLICED a part of one, to encode. Memory is borrowed for the call.
+ */
 typedef struct lmn_encode_job {
-    size_t level; /* at least 1, one that is gathered */
-    size_t count;
-    float *vector;          /* [count] finite; in: v, out: the residual v - C(v) */
+    size_t level;          /* at least 1 */
+    lmn_layer_shape shape; /* of the layer */
+    size_t first, count;   /* the part: first is a multiple of the grain. Sparse: 0, all */
+    lmn_stream stream;     /* random numbers: purpose LMN_STREAM_COMPRESS, of this rank */
+    const lmn_source *source;
+    float *memory;          /* [lmn_compressor_memory_of] read and written; NULL: none kept */
     unsigned char *payload; /* [payload_capacity] the message */
     size_t payload_capacity;
     size_t payload_bytes; /* out: bytes written */
+    bool is_finite;       /* out: false when v held NaN or infinity; the message is then void */
     void *scratch;        /* [lmn_compressor_scratch_bytes], 64-byte aligned */
 } lmn_encode_job;
 
 /**
- * Compress a vector and leave what was not sent. A pure function of the job: same bits for every
- * thread count and instruction set.
- * Errors, with the vector unchanged: LMN_ERR_ARGUMENT (level out of range, payload too small).
+ * Compress, for SPARSE and SLICED. A pure function of the job: same bits for every thread count and
+ * instruction set.
+ * Errors, before anything is touched: LMN_ERR_ARGUMENT (level without messages, payload too small).
  */
 lmn_status lmn_compressor_encode(const lmn_compressor *compressor, lmn_encode_job *job,
                                  lmn_error *err) LMN_NODISCARD;
@@ -91,8 +162,9 @@ lmn_status lmn_compressor_encode(const lmn_compressor *compressor, lmn_encode_jo
 /** One message to decode. All memory is borrowed for the call. */
 typedef struct lmn_decode_job {
     size_t level; /* at least 1 */
-    size_t count;
-    const unsigned char *payload; /* [payload_bytes], 8-byte aligned, of any origin */
+    lmn_layer_shape shape;
+    size_t first, count;          /* the part, as it was encoded */
+    const unsigned char *payload; /* [payload_bytes], 4-byte aligned, of any origin */
     size_t payload_bytes;
 } lmn_decode_job;
 
@@ -104,16 +176,68 @@ typedef struct lmn_decode_job {
 lmn_status lmn_compressor_check(const lmn_compressor *compressor, const lmn_decode_job *job,
                                 lmn_error *err) LMN_NODISCARD;
 
-/** acc += weight * C(v), from a message that passed lmn_compressor_check. acc [count] */
+/** acc += weight * C(v), from a message that passed lmn_compressor_check. acc [job->count] */
 void lmn_compressor_decode_add(const lmn_compressor *compressor, const lmn_decode_job *job,
                                float weight, float *acc);
 
-/**
- * The squared error |C(v) - v|^2 at every level: what the allocator weighs against bytes.
- * vector  [count] unchanged;  squared_error_out [level_count], entry 0 is 0
- */
-void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector, size_t count,
-                                double *squared_error_out, void *scratch);
+/** SLICED: elements that are encoded independently of all others; parts begin at multiples. */
+size_t lmn_compressor_grain(const lmn_compressor *compressor);
+
+/** SLICED: exact bytes of a part of `count` elements. Parts that follow each other in the vector
+ *  follow each other in the message. */
+size_t lmn_compressor_part_bytes(const lmn_compressor *compressor, size_t level, size_t count);
+
+/* ------------------------------------------------------------------ rounds */
+
+/** What an allreduce does with a round's numbers. */
+typedef enum lmn_reduction {
+    LMN_REDUCTION_SUM_F32,
+    LMN_REDUCTION_MAX_F32,
+    LMN_REDUCTION_SUM_I8, /* no sum can overflow */
+    LMN_REDUCTION_SUM_I16,
+    LMN_REDUCTION_SUM_BF16 /* bf16 on the wire, added in f32; numbers are f32 before and after */
+} lmn_reduction;
+
+/** One round; the same on all ranks. */
+typedef struct lmn_round {
+    lmn_reduction reduction;
+    size_t count; /* numbers */
+} lmn_round;
+
+/** Rounds of a level, 1 or 2: each needs the outcome of the one before. */
+size_t lmn_compressor_round_count(const lmn_compressor *compressor, size_t level);
+lmn_round lmn_compressor_round(const lmn_compressor *compressor, size_t level,
+                               lmn_layer_shape shape, size_t round, uint64_t step);
+
+/** A layer on its way through the rounds. All memory is borrowed until the last call. */
+typedef struct lmn_rounds_job {
+    size_t level;
+    lmn_layer_shape shape;
+    int n_ranks;         /* that are reduced over */
+    uint64_t step;       /* counts steps at which this layer was compressed */
+    lmn_stream stream;   /* shared: rank LMN_STREAM_ALL_RANKS */
+    const float *vector; /* [count] v, finite; unchanged until the last call */
+    float *memory;    /* [lmn_compressor_memory_of] changed by lmn_compressor_rounds_commit only */
+    void *numbers[2]; /* [round's count], 64-byte aligned: of each round; after its allreduce the
+                         outcome */
+    void *own[2];     /* [round's count] what this rank put into each round */
+    void *scratch;    /* [lmn_compressor_scratch_bytes] of the layer's own, kept between calls */
+} lmn_rounds_job;
+
+/** Write own[round] and the same numbers[round], from v and the outcomes of earlier rounds. */
+void lmn_compressor_round_encode(const lmn_compressor *compressor, const lmn_rounds_job *job,
+                                 size_t round);
+
+/** After the last round: acc += weight * (mean over ranks of C(v)). acc [count] */
+void lmn_compressor_rounds_decode_add(const lmn_compressor *compressor, const lmn_rounds_job *job,
+                                      float weight, float *acc);
+
+/** After the last round: what this rank sent, D_i, for a tile. sent [count] */
+void lmn_compressor_rounds_sent(const lmn_compressor *compressor, const lmn_rounds_job *job,
+                                size_t first, size_t count, float *sent);
+
+/** Let `memory` take note of the step. */
+void lmn_compressor_rounds_commit(const lmn_compressor *compressor, const lmn_rounds_job *job);
 
 /** Families that exist, for help texts: entry `index`, or NULL past the last. */
 const lmn_spec_entry *lmn_compressor_entry(size_t index);

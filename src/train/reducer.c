@@ -121,7 +121,8 @@ static size_t arena_bytes(const lmn_reducer *reducer)
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
         bytes += vectors_per_layer(reducer, layer) * lmn_align_up(layer->count * sizeof(float));
-        const size_t needed = lmn_compressor_scratch_bytes(reducer->compressor, layer->count);
+        const size_t needed =
+            lmn_compressor_scratch_bytes(reducer->compressor, lmn__layer_shape(layer));
         scratch = !layer->small && needed > scratch ? needed : scratch;
     }
     for (size_t i = 0; i < reducer->n_buckets; i++) {
@@ -265,7 +266,8 @@ static void warn_of_eta(const lmn_reducer *reducer)
     const size_t level = lmn_compressor_static_level(reducer->compressor);
     for (size_t i = 0; i < reducer->n_layers && reducer->rank == 0; i++) {
         const lmn__layer *layer = &reducer->layers[i];
-        const lmn_eta_rule rule = lmn_compressor_eta(reducer->compressor, level, layer->count);
+        const lmn_eta_rule rule =
+            lmn_compressor_eta(reducer->compressor, level, lmn__layer_shape(layer));
         const double eta = lmn_feedback_eta(reducer->feedback, rule.suggested);
         if (!layer->small && eta > rule.limit) {
             lmn_log_write(lmn_world_log(reducer->world), LMN_LOG_WARN,
@@ -351,7 +353,8 @@ size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer)
     if (reducer->open || found->small) {
         return found->travel_level;
     }
-    return lmn__reducer_travel_level(reducer, found->count, (size_t)reducer->levels[layer]);
+    return lmn__reducer_travel_level(reducer, lmn__layer_shape(found),
+                                     (size_t)reducer->levels[layer]);
 }
 
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text, size_t capacity)

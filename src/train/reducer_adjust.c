@@ -19,8 +19,9 @@ static void take_curves(lmn_reducer *reducer, size_t n_levels)
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
         if (!layer->small) {
-            lmn_compressor_error_curve(reducer->compressor, layer->observed, layer->count,
-                                       reducer->curves + i * n_levels, reducer->scratch);
+            lmn_compressor_error_curve(reducer->compressor, layer->observed,
+                                       lmn__layer_shape(layer), reducer->curves + i * n_levels,
+                                       reducer->scratch);
         }
     }
 }
@@ -32,10 +33,10 @@ static void fill_costs(lmn_reducer *reducer, size_t n_levels)
         const lmn__layer *layer = &reducer->layers[i];
         for (size_t level = 0; level < n_levels; level++) {
             const size_t entry = i * n_levels + level;
-            const bool whole =
-                layer->small || lmn__reducer_travel_level(reducer, layer->count, level) == 0;
+            const bool whole = layer->small || lmn__reducer_travel_level(
+                                                   reducer, lmn__layer_shape(layer), level) == 0;
             reducer->costs[entry] =
-                lmn__reducer_wire_bytes(reducer, layer->count, layer->small ? 0 : level);
+                lmn__reducer_wire_bytes(reducer, lmn__layer_shape(layer), layer->small ? 0 : level);
             reducer->curves[entry] = whole ? 0.0 : reducer->curves[entry];
         }
     }

@@ -67,9 +67,11 @@ static lmn_status encode_segment(lmn_reducer *reducer, lmn__bucket *bucket, size
     lmn__layer *layer = &reducer->layers[index];
     unsigned char *const start = bucket->message + bucket->message_bytes;
     const size_t room = bucket->message_capacity - bucket->message_bytes - sizeof(segment_header);
+    const lmn_source source = lmn_source_of_vector(layer->vector);
     lmn_encode_job job = {.level = layer->travel_level,
+                          .shape = lmn__layer_shape(layer),
                           .count = layer->count,
-                          .vector = layer->vector,
+                          .source = &source,
                           .payload = start + sizeof(segment_header),
                           .payload_capacity = room,
                           .scratch = reducer->scratch};
@@ -193,6 +195,7 @@ lmn_decode_job lmn__frame_segment(const lmn_reducer *reducer, const lmn__bucket 
     }
     const lmn__layer *layer = &reducer->layers[segment_layer(reducer, bucket, segment)];
     return (lmn_decode_job){.level = layer->travel_level,
+                            .shape = lmn__layer_shape(layer),
                             .count = layer->count,
                             .payload = frame + offset + sizeof part,
                             .payload_bytes = (size_t)part.payload_bytes};

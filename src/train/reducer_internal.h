@@ -93,8 +93,9 @@ struct lmn_reducer {
  */
 lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err);
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer);
-size_t lmn__reducer_travel_level(const lmn_reducer *reducer, size_t count, size_t level);
-uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, size_t count, size_t level);
+lmn_layer_shape lmn__layer_shape(const lmn__layer *layer);
+size_t lmn__reducer_travel_level(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);
+uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);
 size_t lmn__reducer_message_capacity(const lmn_reducer *reducer, const lmn__bucket *bucket);
 uint64_t lmn__reducer_plan_hash(const lmn_reducer *reducer);
 

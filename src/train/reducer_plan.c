@@ -24,26 +24,32 @@ static uint64_t dense_bytes(const lmn_reducer *reducer, size_t count)
     return 2 * (uint64_t)(planning_size(reducer) - 1) * count * sizeof(float);
 }
 
-static uint64_t gathered_bytes(const lmn_reducer *reducer, size_t count, size_t level)
+lmn_layer_shape lmn__layer_shape(const lmn__layer *layer)
+{
+    return (lmn_layer_shape){.count = layer->count,
+                             .rows = layer->n_dims >= 2 && layer->count > 0 ? layer->dims[0] : 1};
+}
+
+static uint64_t gathered_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
     const int size = planning_size(reducer);
-    const size_t payload = lmn_compressor_payload_bytes(reducer->compressor, level, count);
+    const size_t payload = lmn_compressor_payload_bytes(reducer->compressor, level, shape);
     return lmn_allgatherv_bytes(size, (uint64_t)size * lmn__segment_bytes(payload));
 }
 
-size_t lmn__reducer_travel_level(const lmn_reducer *reducer, size_t count, size_t level)
+size_t lmn__reducer_travel_level(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
-    if (lmn_compressor_combine(reducer->compressor, level) != LMN_COMBINE_GATHER) {
+    if (lmn_compressor_combine(reducer->compressor, level) != LMN_COMBINE_SPARSE) {
         return 0;
     }
-    return gathered_bytes(reducer, count, level) < dense_bytes(reducer, count) ? level : 0;
+    return gathered_bytes(reducer, shape, level) < dense_bytes(reducer, shape.count) ? level : 0;
 }
 
-uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, size_t count, size_t level)
+uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
-    return lmn__reducer_travel_level(reducer, count, level) == 0
-               ? dense_bytes(reducer, count)
-               : gathered_bytes(reducer, count, level);
+    return lmn__reducer_travel_level(reducer, shape, level) == 0
+               ? dense_bytes(reducer, shape.count)
+               : gathered_bytes(reducer, shape, level);
 }
 
 /* Places the layers of one kind in the order; returns the next free place. */
@@ -107,9 +113,9 @@ size_t lmn__reducer_message_capacity(const lmn_reducer *reducer, const lmn__buck
         const lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
         size_t largest = 0;
         for (size_t level = 1; level < n_levels && !layer->small; level++) {
-            if (lmn__reducer_travel_level(reducer, layer->count, level) != 0) {
-                const size_t bytes = lmn__segment_bytes(
-                    lmn_compressor_payload_bytes(reducer->compressor, level, layer->count));
+            if (lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level) != 0) {
+                const size_t bytes = lmn__segment_bytes(lmn_compressor_payload_bytes(
+                    reducer->compressor, level, lmn__layer_shape(layer)));
                 largest = bytes > largest ? bytes : largest;
             }
         }
@@ -155,7 +161,8 @@ static size_t next_travel_level(const lmn_reducer *reducer, size_t index)
     if (layer->small || first_dense || lmn_allocator_warms_up(reducer->allocator, reducer->step)) {
         return 0;
     }
-    return lmn__reducer_travel_level(reducer, layer->count, (size_t)reducer->levels[index]);
+    return lmn__reducer_travel_level(reducer, lmn__layer_shape(layer),
+                                     (size_t)reducer->levels[index]);
 }
 
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
@@ -166,7 +173,8 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
         const size_t level = next_travel_level(reducer, i);
         changed = changed || level != layer->travel_level;
         layer->travel_level = level;
-        const lmn_eta_rule rule = lmn_compressor_eta(reducer->compressor, level, layer->count);
+        const lmn_eta_rule rule =
+            lmn_compressor_eta(reducer->compressor, level, lmn__layer_shape(layer));
         layer->eta = lmn_feedback_eta(reducer->feedback, rule.suggested);
     }
     for (size_t i = 0; i < reducer->n_buckets && changed; i++) {

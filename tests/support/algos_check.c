@@ -104,13 +104,16 @@ check_ranks check_new_ranks(const char *feedback, const char *compressor, size_t
                          .feedback = check_new_feedback(feedback)};
     ranks.level = lmn_compressor_static_level(ranks.compressor);
     ranks.eta = lmn_feedback_eta(
-        ranks.feedback, lmn_compressor_eta(ranks.compressor, ranks.level, count).suggested);
+        ranks.feedback,
+        lmn_compressor_eta(ranks.compressor, ranks.level, lmn_layer_flat(count)).suggested);
     ranks.vector = check_new_floats(n_ranks * count);
     ranks.state = check_new_floats(n_ranks * LMN_FEEDBACK_STATES_MAX * count);
     ranks.estimate = check_new_floats(count);
-    ranks.payload_capacity = lmn_compressor_payload_bytes(ranks.compressor, ranks.level, count);
+    ranks.payload_capacity =
+        lmn_compressor_payload_bytes(ranks.compressor, ranks.level, lmn_layer_flat(count));
     ranks.payload = check_new_bytes(ranks.payload_capacity);
-    ranks.scratch = check_new_bytes(lmn_compressor_scratch_bytes(ranks.compressor, count));
+    ranks.scratch =
+        check_new_bytes(lmn_compressor_scratch_bytes(ranks.compressor, lmn_layer_flat(count)));
     return ranks;
 }
 
@@ -154,14 +157,69 @@ static void send_whole(float *vector, size_t count, float weight, float *mine, f
     }
 }
 
+check_encoding *check_new_encoding(const lmn_compressor *compressor, size_t level,
+                                   lmn_layer_shape shape)
+{
+    const size_t capacity = lmn_compressor_payload_bytes(compressor, level, shape);
+    const lmn_compressor_memory memory = lmn_compressor_memory_of(compressor, shape);
+    check_encoding *encoding = check_new_bytes(sizeof *encoding);
+    encoding->vector = check_new_floats(shape.count);
+    encoding->source = lmn_source_of_vector(encoding->vector);
+    encoding->job = (lmn_encode_job){
+        .level = level,
+        .shape = shape,
+        .count = shape.count,
+        .stream = {.seed = 11, .purpose = LMN_STREAM_COMPRESS},
+        .source = &encoding->source,
+        .memory = check_new_floats(memory.count),
+        .payload = check_new_bytes(capacity),
+        .payload_capacity = capacity,
+        .scratch = check_new_bytes(lmn_compressor_scratch_bytes(compressor, shape)),
+    };
+    return encoding;
+}
+
+void check_free_encoding(check_encoding *encoding)
+{
+    lmn_free(encoding->vector);
+    lmn_free(encoding->job.memory);
+    lmn_free(encoding->job.payload);
+    lmn_free(encoding->job.scratch);
+    lmn_free(encoding);
+}
+
+void check_encode(const lmn_compressor *compressor, const float *original, check_encoding *encoding)
+{
+    lmn_error err = lmn_error_none();
+    if (encoding->job.count > 0) {
+        memcpy(encoding->vector, original, encoding->job.count * sizeof original[0]);
+    }
+    if (lmn_compressor_encode(compressor, &encoding->job, &err) != LMN_OK) {
+        fail_msg("%s", err.message);
+    }
+    assert_true(encoding->job.is_finite);
+}
+
+lmn_decode_job check_message_of(const check_encoding *encoding)
+{
+    return (lmn_decode_job){.level = encoding->job.level,
+                            .shape = encoding->job.shape,
+                            .first = encoding->job.first,
+                            .count = encoding->job.count,
+                            .payload = encoding->job.payload,
+                            .payload_bytes = encoding->job.payload_bytes};
+}
+
 /* Compress a rank's vector, and add what is sent to the rank's own state and to the estimate. */
 static void send_compressed(check_ranks *ranks, const lmn_feedback_layer *layer, float weight,
                             float *mine)
 {
     lmn_error err = lmn_error_none();
+    const lmn_source source = lmn_source_of_vector(layer->vector);
     lmn_encode_job job = {.level = ranks->level,
+                          .shape = lmn_layer_flat(ranks->count),
                           .count = ranks->count,
-                          .vector = layer->vector,
+                          .source = &source,
                           .payload = ranks->payload,
                           .payload_capacity = ranks->payload_capacity,
                           .scratch = ranks->scratch};
@@ -169,6 +227,7 @@ static void send_compressed(check_ranks *ranks, const lmn_feedback_layer *layer,
         fail_msg("%s", err.message);
     }
     const lmn_decode_job message = {.level = ranks->level,
+                                    .shape = job.shape,
                                     .count = ranks->count,
                                     .payload = ranks->payload,
                                     .payload_bytes = job.payload_bytes};

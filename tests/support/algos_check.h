@@ -40,6 +40,25 @@ double check_energy(const float *vector, size_t count);
 /** The bits of two vectors agree. */
 void check_same_bits(const float *a, const float *b, size_t count);
 
+/** A vector and its message: everything that encoding takes. */
+typedef struct check_encoding {
+    lmn_encode_job job;
+    lmn_source source;
+    float *vector; /* [count] v, after encoding the residual */
+} check_encoding;
+
+/** Memory for a layer at a level; its random numbers are those of rank 0, step 0. */
+check_encoding *check_new_encoding(const lmn_compressor *compressor, size_t level,
+                                   lmn_layer_shape shape);
+void check_free_encoding(check_encoding *encoding);
+
+/** Encode a copy of original [count], which must succeed. */
+void check_encode(const lmn_compressor *compressor, const float *original,
+                  check_encoding *encoding);
+
+/** The message as a receiver sees it. */
+lmn_decode_job check_message_of(const check_encoding *encoding);
+
 /** Ranks that reduce one layer together, as lamina/reducer.h does, in one process. */
 typedef struct check_ranks {
     size_t n_ranks;

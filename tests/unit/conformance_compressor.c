@@ -42,49 +42,14 @@ static const char *spec_at(size_t index)
     return entry == NULL ? NULL : entry->name;
 }
 
-/* A vector, a level to compress it at, and where to: what most properties are about. */
+/* A vector, encoded at a level: what most properties are about. */
 typedef struct subject {
     const lmn_compressor *compressor;
     const float *original; /* [count] */
-    lmn_encode_job job;    /* its vector is a copy, encoded already */
+    check_encoding *encoding;
+    const lmn_encode_job *job; /* of the encoding */
+    size_t count;
 } subject;
-
-static lmn_encode_job new_job(const lmn_compressor *compressor, size_t level, size_t count)
-{
-    const size_t capacity = lmn_compressor_payload_bytes(compressor, level, count);
-    return (lmn_encode_job){
-        .level = level,
-        .count = count,
-        .vector = check_new_floats(count),
-        .payload = check_new_bytes(capacity),
-        .payload_capacity = capacity,
-        .scratch = check_new_bytes(lmn_compressor_scratch_bytes(compressor, count)),
-    };
-}
-
-static void free_job(lmn_encode_job *job)
-{
-    lmn_free(job->vector);
-    lmn_free(job->payload);
-    lmn_free(job->scratch);
-}
-
-static void encode(const lmn_compressor *compressor, const float *original, lmn_encode_job *job)
-{
-    lmn_error err = lmn_error_none();
-    memcpy(job->vector, original, job->count * sizeof original[0]);
-    if (lmn_compressor_encode(compressor, job, &err) != LMN_OK) {
-        fail_msg("%s", err.message);
-    }
-}
-
-static lmn_decode_job message_of(const lmn_encode_job *job)
-{
-    return (lmn_decode_job){.level = job->level,
-                            .count = job->count,
-                            .payload = job->payload,
-                            .payload_bytes = job->payload_bytes};
-}
 
 typedef void (*property)(const subject *s);
 
@@ -94,12 +59,15 @@ static void for_each_kind(const lmn_compressor *compressor, size_t level, size_t
     float *original = check_new_floats(count);
     for (check_kind kind = CHECK_NORMAL; kind < CHECK_KINDS; kind++) {
         check_fill(original, count, kind, 7);
-        subject s = {.compressor = compressor,
-                     .original = original,
-                     .job = new_job(compressor, level, count)};
-        encode(compressor, original, &s.job);
+        check_encoding *encoding = check_new_encoding(compressor, level, lmn_layer_flat(count));
+        check_encode(compressor, original, encoding);
+        const subject s = {.compressor = compressor,
+                           .original = original,
+                           .encoding = encoding,
+                           .job = &encoding->job,
+                           .count = count};
         holds(&s);
-        free_job(&s.job);
+        check_free_encoding(encoding);
     }
     lmn_free(original);
 }
@@ -121,8 +89,8 @@ static void for_all(property holds)
 static void message_fits_and_passes(const subject *s)
 {
     lmn_error err = lmn_error_none();
-    const lmn_decode_job message = message_of(&s->job);
-    assert_true(s->job.payload_bytes <= s->job.payload_capacity);
+    const lmn_decode_job message = check_message_of(s->encoding);
+    assert_true(s->job->payload_bytes <= s->job->payload_capacity);
     if (lmn_compressor_check(s->compressor, &message, &err) != LMN_OK) {
         fail_msg("%s", err.message);
     }
@@ -137,11 +105,11 @@ static void encode_any_vector_gives_a_message_that_fits_and_passes(void **state)
 /* C(v) + residual = v, up to rounding. */
 static void nothing_is_lost(const subject *s)
 {
-    const lmn_decode_job message = message_of(&s->job);
-    float *decoded = check_new_floats(s->job.count);
+    const lmn_decode_job message = check_message_of(s->encoding);
+    float *decoded = check_new_floats(s->count);
     lmn_compressor_decode_add(s->compressor, &message, 1.0F, decoded);
-    for (size_t i = 0; i < s->job.count; i++) {
-        const double sum = (double)decoded[i] + (double)s->job.vector[i];
+    for (size_t i = 0; i < s->count; i++) {
+        const double sum = (double)decoded[i] + (double)s->encoding->vector[i];
         const double v = (double)s->original[i];
         assert_true(fabs(sum - v) <= 1e-6 * fabs(v) + 1e-45);
     }
@@ -156,9 +124,10 @@ static void encode_any_vector_leaves_what_was_not_sent(void **state)
 
 static void contraction_holds(const subject *s)
 {
-    const double delta = lmn_compressor_contraction(s->compressor, s->job.level, s->job.count);
-    const double energy = check_energy(s->original, s->job.count);
-    const double rest = check_energy(s->job.vector, s->job.count);
+    const double delta =
+        lmn_compressor_contraction(s->compressor, s->job->level, lmn_layer_flat(s->count));
+    const double energy = check_energy(s->original, s->count);
+    const double rest = check_energy(s->encoding->vector, s->count);
     assert_true(delta >= 0.0 && delta <= 1.0);
     assert_true(rest <= (1.0 - delta) * energy * (1.0 + 1e-6) + 1e-85);
 }
@@ -173,10 +142,11 @@ static void curve_agrees(const subject *s)
 {
     double curve[256] = {-1.0};
     assert_true(lmn_compressor_level_count(s->compressor) <= 256);
-    lmn_compressor_error_curve(s->compressor, s->original, s->job.count, curve, s->job.scratch);
-    const double rest = check_energy(s->job.vector, s->job.count);
+    lmn_compressor_error_curve(s->compressor, s->original, lmn_layer_flat(s->count), curve,
+                               s->job->scratch);
+    const double rest = check_energy(s->encoding->vector, s->count);
     assert_true(curve[0] == 0.0);
-    assert_true(fabs(curve[s->job.level] - rest) <= 1e-6 * rest + 1e-85);
+    assert_true(fabs(curve[s->job->level] - rest) <= 1e-6 * rest + 1e-85);
 }
 
 static void error_curve_any_vector_is_the_energy_of_the_residual(void **state)
@@ -187,14 +157,14 @@ static void error_curve_any_vector_is_the_energy_of_the_residual(void **state)
 
 static void encoding_repeats(const subject *s)
 {
-    lmn_encode_job again = new_job(s->compressor, s->job.level, s->job.count);
-    memset(again.scratch, 0xA5, lmn_compressor_scratch_bytes(s->compressor, s->job.count));
-    memset(again.payload, 0x5A, again.payload_capacity);
-    encode(s->compressor, s->original, &again);
-    assert_int_equal(again.payload_bytes, s->job.payload_bytes);
-    assert_memory_equal(again.payload, s->job.payload, s->job.payload_bytes);
-    check_same_bits(again.vector, s->job.vector, s->job.count);
-    free_job(&again);
+    check_encoding *again = check_new_encoding(s->compressor, s->job->level, s->job->shape);
+    memset(again->job.scratch, 0xA5, lmn_compressor_scratch_bytes(s->compressor, s->job->shape));
+    memset(again->job.payload, 0x5A, again->job.payload_capacity);
+    check_encode(s->compressor, s->original, again);
+    assert_int_equal(again->job.payload_bytes, s->job->payload_bytes);
+    assert_memory_equal(again->job.payload, s->job->payload, s->job->payload_bytes);
+    check_same_bits(again->vector, s->encoding->vector, s->count);
+    check_free_encoding(again);
 }
 
 static void encode_again_with_dirty_memory_gives_the_same_bits(void **state)
@@ -205,15 +175,15 @@ static void encode_again_with_dirty_memory_gives_the_same_bits(void **state)
 
 static void weight_is_applied(const subject *s)
 {
-    const lmn_decode_job message = message_of(&s->job);
-    float *plain = check_new_floats(s->job.count);
-    float *weighted = check_new_floats(s->job.count);
+    const lmn_decode_job message = check_message_of(s->encoding);
+    float *plain = check_new_floats(s->count);
+    float *weighted = check_new_floats(s->count);
     lmn_compressor_decode_add(s->compressor, &message, 1.0F, plain);
-    for (size_t i = 0; i < s->job.count; i++) {
+    for (size_t i = 0; i < s->count; i++) {
         weighted[i] = 4.0F;
     }
     lmn_compressor_decode_add(s->compressor, &message, 0.25F, weighted);
-    for (size_t i = 0; i < s->job.count; i++) {
+    for (size_t i = 0; i < s->count; i++) {
         assert_true(weighted[i] == 4.0F + 0.25F * plain[i]);
     }
     lmn_free(plain);
@@ -238,10 +208,10 @@ static unsigned char *exact_copy(const unsigned char *payload, size_t bytes)
 
 static void short_messages_are_refused(const subject *s)
 {
-    const size_t bytes = s->job.payload_bytes;
+    const size_t bytes = s->job->payload_bytes;
     for (size_t cut = 0; cut < bytes; cut += 1 + cut / 4) {
-        unsigned char *copy = exact_copy(s->job.payload, cut);
-        lmn_decode_job message = message_of(&s->job);
+        unsigned char *copy = exact_copy(s->job->payload, cut);
+        lmn_decode_job message = check_message_of(s->encoding);
         message.payload = copy;
         message.payload_bytes = cut;
         lmn_error err = lmn_error_none();
@@ -260,14 +230,14 @@ static void check_truncated_message_is_refused(void **state)
 /* Whatever the bytes: refused, or decoded inside the vector (sanitizers watch). */
 static void damage_does_no_harm(const subject *s)
 {
-    const lmn_stream stream = {.seed = 3, .layer = (uint32_t)s->job.level};
-    float *acc = check_new_floats(s->job.count);
-    for (uint64_t trial = 0; trial < 20 && s->job.payload_bytes > 0; trial++) {
+    const lmn_stream stream = {.seed = 3, .layer = (uint32_t)s->job->level};
+    float *acc = check_new_floats(s->count);
+    for (uint64_t trial = 0; trial < 20 && s->job->payload_bytes > 0; trial++) {
         uint32_t words[2] = {0};
         lmn_stream_u32(&stream, 2 * trial, 2, words);
-        unsigned char *copy = exact_copy(s->job.payload, s->job.payload_bytes);
-        copy[words[0] % s->job.payload_bytes] ^= (unsigned char)(1U << words[1] % 8);
-        lmn_decode_job message = message_of(&s->job);
+        unsigned char *copy = exact_copy(s->job->payload, s->job->payload_bytes);
+        copy[words[0] % s->job->payload_bytes] ^= (unsigned char)(1U << words[1] % 8);
+        lmn_decode_job message = check_message_of(s->encoding);
         message.payload = copy;
         const lmn_status status = lmn_compressor_check(s->compressor, &message, NULL);
         assert_true(status == LMN_OK || status == LMN_ERR_MESSAGE);
@@ -288,21 +258,22 @@ static void check_flipped_bits_do_no_harm(void **state)
 static void refusals_change_nothing(const subject *s)
 {
     const size_t n_levels = lmn_compressor_level_count(s->compressor);
-    lmn_encode_job job = new_job(s->compressor, s->job.level, s->job.count);
-    memcpy(job.vector, s->original, s->job.count * sizeof s->original[0]);
+    check_encoding *refused = check_new_encoding(s->compressor, s->job->level, s->job->shape);
+    lmn_encode_job *job = &refused->job;
+    memcpy(refused->vector, s->original, s->count * sizeof s->original[0]);
     lmn_error err = lmn_error_none();
-    job.payload_capacity--;
-    assert_int_equal(lmn_compressor_encode(s->compressor, &job, &err), LMN_ERR_ARGUMENT);
+    job->payload_capacity--;
+    assert_int_equal(lmn_compressor_encode(s->compressor, job, &err), LMN_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "bytes"));
-    job.payload_capacity++;
-    job.level = 0;
-    assert_int_equal(lmn_compressor_encode(s->compressor, &job, NULL), LMN_ERR_ARGUMENT);
-    job.level = n_levels;
-    assert_int_equal(lmn_compressor_encode(s->compressor, &job, NULL), LMN_ERR_ARGUMENT);
-    const lmn_decode_job message = message_of(&job);
+    job->payload_capacity++;
+    job->level = 0;
+    assert_int_equal(lmn_compressor_encode(s->compressor, job, NULL), LMN_ERR_ARGUMENT);
+    job->level = n_levels;
+    assert_int_equal(lmn_compressor_encode(s->compressor, job, NULL), LMN_ERR_ARGUMENT);
+    const lmn_decode_job message = check_message_of(refused);
     assert_int_equal(lmn_compressor_check(s->compressor, &message, NULL), LMN_ERR_ARGUMENT);
-    check_same_bits(job.vector, s->original, s->job.count);
-    free_job(&job);
+    check_same_bits(refused->vector, s->original, s->count);
+    check_free_encoding(refused);
 }
 
 static void encode_bad_level_or_small_payload_is_refused(void **state)
@@ -337,10 +308,11 @@ static void higher_levels_send_no_more_and_keep_no_more(void **state)
     for (size_t i = 0; spec_at(i) != NULL; i++) {
         lmn_compressor *compressor = check_new_compressor(spec_at(i));
         for (size_t level = 2; level < lmn_compressor_level_count(compressor); level++) {
-            assert_true(lmn_compressor_payload_bytes(compressor, level, 100000) <=
-                        lmn_compressor_payload_bytes(compressor, level - 1, 100000));
-            assert_true(lmn_compressor_contraction(compressor, level, 100000) <=
-                        lmn_compressor_contraction(compressor, level - 1, 100000));
+            assert_true(
+                lmn_compressor_payload_bytes(compressor, level, lmn_layer_flat(100000)) <=
+                lmn_compressor_payload_bytes(compressor, level - 1, lmn_layer_flat(100000)));
+            assert_true(lmn_compressor_contraction(compressor, level, lmn_layer_flat(100000)) <=
+                        lmn_compressor_contraction(compressor, level - 1, lmn_layer_flat(100000)));
         }
         lmn_compressor_destroy(compressor);
     }
@@ -355,9 +327,9 @@ static void level_0_of_every_spec_is_dense(void **state)
         lmn_compressor_level_format(compressor, 0, text, sizeof text);
         assert_string_equal(text, "dense");
         assert_int_equal(lmn_compressor_combine(compressor, 0), LMN_COMBINE_SUM);
-        assert_int_equal(lmn_compressor_payload_bytes(compressor, 0, 33), 132);
-        assert_true(lmn_compressor_contraction(compressor, 0, 33) == 1.0);
-        assert_true(lmn_compressor_eta(compressor, 0, 33).suggested == 1.0);
+        assert_int_equal(lmn_compressor_payload_bytes(compressor, 0, lmn_layer_flat(33)), 132);
+        assert_true(lmn_compressor_contraction(compressor, 0, lmn_layer_flat(33)) == 1.0);
+        assert_true(lmn_compressor_eta(compressor, 0, lmn_layer_flat(33)).suggested == 1.0);
         lmn_compressor_destroy(compressor);
     }
 }
@@ -369,7 +341,8 @@ static void eta_of_every_level_is_positive_and_below_its_limit(void **state)
         lmn_compressor *compressor = check_new_compressor(spec_at(i));
         for (size_t level = 0; level < lmn_compressor_level_count(compressor); level++) {
             for (size_t j = 0; j < N_COUNTS; j++) {
-                const lmn_eta_rule rule = lmn_compressor_eta(compressor, level, counts[j]);
+                const lmn_eta_rule rule =
+                    lmn_compressor_eta(compressor, level, lmn_layer_flat(counts[j]));
                 assert_true(rule.suggested > 0.0 && rule.suggested < rule.limit);
                 assert_true(rule.suggested <= 1.0);
             }

@@ -21,7 +21,8 @@
 /* One encoded vector: the message cut into its parts, and the residual. */
 typedef struct encoded {
     lmn_compressor *compressor;
-    lmn_encode_job job;
+    check_encoding *encoding;
+    lmn_encode_job job; /* of the encoding */
     uint32_t n_entries;
     const uint32_t *indices; /* into the payload */
     const float *values;
@@ -31,16 +32,9 @@ static encoded encode(const char *spec, const float *vector, size_t count)
 {
     encoded e = {.compressor = check_new_compressor(spec)};
     const size_t level = lmn_compressor_static_level(e.compressor);
-    const size_t capacity = lmn_compressor_payload_bytes(e.compressor, level, count);
-    e.job = (lmn_encode_job){
-        .level = level,
-        .count = count,
-        .vector = check_new_floats(count),
-        .payload = check_new_bytes(capacity),
-        .payload_capacity = capacity,
-        .scratch = check_new_bytes(lmn_compressor_scratch_bytes(e.compressor, count))};
-    memcpy(e.job.vector, vector, count * sizeof vector[0]);
-    assert_int_equal(lmn_compressor_encode(e.compressor, &e.job, NULL), LMN_OK);
+    e.encoding = check_new_encoding(e.compressor, level, lmn_layer_flat(count));
+    check_encode(e.compressor, vector, e.encoding);
+    e.job = e.encoding->job;
     memcpy(&e.n_entries, e.job.payload, sizeof e.n_entries);
     assert_int_equal(e.job.payload_bytes, 4 + 8 * (size_t)e.n_entries);
     e.indices = (const void *)(e.job.payload + 4);
@@ -50,18 +44,8 @@ static encoded encode(const char *spec, const float *vector, size_t count)
 
 static void free_encoded(encoded *e)
 {
-    lmn_free(e->job.vector);
-    lmn_free(e->job.payload);
-    lmn_free(e->job.scratch);
+    check_free_encoding(e->encoding);
     lmn_compressor_destroy(e->compressor);
-}
-
-static lmn_decode_job message_of(const encoded *e)
-{
-    return (lmn_decode_job){.level = e->job.level,
-                            .count = e->job.count,
-                            .payload = e->job.payload,
-                            .payload_bytes = e->job.payload_bytes};
 }
 
 /* The independent way: sort all, larger magnitude first, then lower index. */
@@ -105,10 +89,10 @@ static void assert_equals_sort(const encoded *e, const float *vector, size_t k)
         if (kept[i] != 0.0F) {
             assert_int_equal(e->indices[entry], i);
             assert_memory_equal(&e->values[entry], &vector[i], sizeof vector[i]);
-            assert_true(e->job.vector[i] == 0.0F);
+            assert_true(e->encoding->vector[i] == 0.0F);
             entry++;
         } else {
-            assert_memory_equal(&e->job.vector[i], &vector[i], sizeof vector[i]);
+            assert_memory_equal(&e->encoding->vector[i], &vector[i], sizeof vector[i]);
         }
     }
     lmn_free(items);
@@ -199,10 +183,10 @@ static void payload_bytes_round_density_up_but_not_its_binary_tail(void **state)
     (void)state;
     lmn_compressor *compressor = check_new_compressor("topk:density=0.07,levels=0.07");
     assert_int_equal(lmn_compressor_level_count(compressor), 2);
-    assert_int_equal(lmn_compressor_payload_bytes(compressor, 1, 100), 4 + 8 * 7);
-    assert_int_equal(lmn_compressor_payload_bytes(compressor, 1, 101), 4 + 8 * 8);
-    assert_int_equal(lmn_compressor_payload_bytes(compressor, 1, 1), 4 + 8);
-    assert_int_equal(lmn_compressor_payload_bytes(compressor, 1, 0), 4);
+    assert_int_equal(lmn_compressor_payload_bytes(compressor, 1, lmn_layer_flat(100)), 4 + 8 * 7);
+    assert_int_equal(lmn_compressor_payload_bytes(compressor, 1, lmn_layer_flat(101)), 4 + 8 * 8);
+    assert_int_equal(lmn_compressor_payload_bytes(compressor, 1, lmn_layer_flat(1)), 4 + 8);
+    assert_int_equal(lmn_compressor_payload_bytes(compressor, 1, lmn_layer_flat(0)), 4);
     lmn_compressor_destroy(compressor);
 }
 
@@ -243,10 +227,10 @@ static void eta_and_contraction_are_the_fraction_sent(void **state)
     (void)state;
     lmn_compressor *compressor = check_new_compressor("topk:density=0.01");
     const size_t level = lmn_compressor_static_level(compressor);
-    assert_true(lmn_compressor_contraction(compressor, level, 2000) == 0.01);
-    assert_true(lmn_compressor_eta(compressor, level, 2000).suggested == 0.01);
-    assert_true(lmn_compressor_eta(compressor, level, 2000).limit == 0.02);
-    assert_int_equal(lmn_compressor_combine(compressor, level), LMN_COMBINE_GATHER);
+    assert_true(lmn_compressor_contraction(compressor, level, lmn_layer_flat(2000)) == 0.01);
+    assert_true(lmn_compressor_eta(compressor, level, lmn_layer_flat(2000)).suggested == 0.01);
+    assert_true(lmn_compressor_eta(compressor, level, lmn_layer_flat(2000)).limit == 0.02);
+    assert_int_equal(lmn_compressor_combine(compressor, level), LMN_COMBINE_SPARSE);
     lmn_compressor_destroy(compressor);
 }
 
@@ -258,12 +242,13 @@ static void error_curve_every_level_equals_a_sort(void **state)
     lmn_compressor *compressor =
         check_new_compressor("topk:levels=0.2/0.1/0.05/0.02/0.005/0.002/0.001");
     float *vector = check_new_floats(count);
-    void *scratch = check_new_bytes(lmn_compressor_scratch_bytes(compressor, count));
+    void *scratch =
+        check_new_bytes(lmn_compressor_scratch_bytes(compressor, lmn_layer_flat(count)));
     for (check_kind kind = CHECK_NORMAL; kind < CHECK_KINDS; kind++) {
         check_fill(vector, count, kind, 5);
         item *items = sorted(vector, count);
         double curve[9] = {0.0};
-        lmn_compressor_error_curve(compressor, vector, count, curve, scratch);
+        lmn_compressor_error_curve(compressor, vector, lmn_layer_flat(count), curve, scratch);
         for (size_t level = 1; level <= 8; level++) {
             double rest = 0.0;
             for (size_t i = (size_t)ceil(densities[level - 1] * (double)count); i < count; i++) {
@@ -284,7 +269,7 @@ static void assert_damage_is_named(size_t word, uint32_t bits, const char *part)
     const float vector[] = {0.1F, 1.0F, 0.2F, 2.0F, 0.3F, 3.0F};
     encoded e = encode("topk:density=0.5", vector, 6);
     memcpy(e.job.payload + 4 * word, &bits, sizeof bits);
-    const lmn_decode_job message = message_of(&e);
+    const lmn_decode_job message = check_message_of(e.encoding);
     lmn_error err = lmn_error_none();
     assert_int_equal(lmn_compressor_check(e.compressor, &message, &err), LMN_ERR_MESSAGE);
     if (strstr(err.message, part) == NULL) {

@@ -83,51 +83,85 @@ lmn_combine lmn_compressor_combine(const lmn_compressor *compressor, size_t leve
     return level == 0 ? LMN_COMBINE_SUM : compressor->family->combine;
 }
 
-size_t lmn_compressor_payload_bytes(const lmn_compressor *compressor, size_t level, size_t count)
+lmn_layer_shape lmn_layer_flat(size_t count)
+{
+    return (lmn_layer_shape){.count = count, .rows = 1};
+}
+
+size_t lmn_compressor_payload_bytes(const lmn_compressor *compressor, size_t level,
+                                    lmn_layer_shape shape)
 {
     assert(level < compressor->levels.count);
     if (level == 0) {
-        return sizeof(float) * count;
+        return sizeof(float) * shape.count;
     }
-    return compressor->family->payload_bytes(compressor->config, level, count);
+    return compressor->family->payload_bytes(compressor->config, level, shape);
 }
 
-size_t lmn_compressor_scratch_bytes(const lmn_compressor *compressor, size_t count)
+size_t lmn_compressor_scratch_bytes(const lmn_compressor *compressor, lmn_layer_shape shape)
 {
-    return compressor->levels.count == 1
-               ? 0
-               : compressor->family->scratch_bytes(compressor->config, count);
+    const lmn__compressor_family *family = compressor->family;
+    return family->scratch_bytes == NULL ? 0 : family->scratch_bytes(compressor->config, shape);
 }
 
-double lmn_compressor_contraction(const lmn_compressor *compressor, size_t level, size_t count)
+lmn_compressor_memory lmn_compressor_memory_of(const lmn_compressor *compressor,
+                                               lmn_layer_shape shape)
+{
+    const lmn__compressor_family *family = compressor->family;
+    return family->memory == NULL ? (lmn_compressor_memory){.count = 0}
+                                  : family->memory(compressor->config, shape);
+}
+
+double lmn_compressor_contraction(const lmn_compressor *compressor, size_t level,
+                                  lmn_layer_shape shape)
 {
     assert(level < compressor->levels.count);
-    if (level == 0 || count == 0) {
+    if (level == 0 || shape.count == 0) {
         return 1.0;
     }
-    return compressor->family->contraction(compressor->config, level, count);
+    return compressor->family->contraction(compressor->config, level, shape);
 }
 
-lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level, size_t count)
+lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level,
+                                lmn_layer_shape shape)
 {
     assert(level < compressor->levels.count);
-    if (level == 0 || count == 0) {
+    if (level == 0 || shape.count == 0) {
         /* Sent whole, the error e becomes (1 - eta) e: gone at 1, growing above 2. */
         return (lmn_eta_rule){.suggested = 1.0, .limit = 2.0};
     }
-    return compressor->family->eta(compressor->config, level, count);
+    return compressor->family->eta(compressor->config, level, shape);
 }
 
-/* Messages exist for levels that are gathered only. */
+void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector,
+                                lmn_layer_shape shape, double *squared_error_out, void *scratch)
+{
+    squared_error_out[0] = 0.0;
+    if (compressor->levels.count > 1) {
+        compressor->family->error_curve(compressor->config, vector, shape, squared_error_out,
+                                        scratch);
+    }
+}
+
+/* Messages exist for levels above 0 of families that send any. */
 static lmn_status check_level(const lmn_compressor *compressor, size_t level, lmn_error *err)
 {
-    if (level >= 1 && level < compressor->levels.count) {
+    if (compressor->family->messages != NULL && level >= 1 && level < compressor->levels.count) {
         return LMN_OK;
     }
     return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                         "compressor '%s' has no messages at level %zu; levels from 1 to %zu have",
+                         "compressor '%s' has no messages at level %zu; it has levels 0 to %zu, "
+                         "and level 0 travels without",
                          compressor->family->method.entry.name, level,
                          compressor->levels.count - 1);
+}
+
+static size_t bytes_needed(const lmn_compressor *compressor, const lmn_encode_job *job)
+{
+    const lmn__message_functions *messages = compressor->family->messages;
+    return messages->part_bytes != NULL
+               ? messages->part_bytes(compressor->config, job->level, job->count)
+               : lmn_compressor_payload_bytes(compressor, job->level, job->shape);
 }
 
 lmn_status lmn_compressor_encode(const lmn_compressor *compressor, lmn_encode_job *job,
@@ -137,7 +171,7 @@ lmn_status lmn_compressor_encode(const lmn_compressor *compressor, lmn_encode_jo
     if (status != LMN_OK) {
         return status;
     }
-    const size_t needed = lmn_compressor_payload_bytes(compressor, job->level, job->count);
+    const size_t needed = bytes_needed(compressor, job);
     if (job->payload_capacity < needed) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "a message of compressor '%s' for %zu elements takes up to %zu bytes, "
@@ -145,7 +179,7 @@ lmn_status lmn_compressor_encode(const lmn_compressor *compressor, lmn_encode_jo
                              compressor->family->method.entry.name, job->count, needed,
                              job->payload_capacity);
     }
-    return compressor->family->encode(compressor->config, job, err);
+    return compressor->family->messages->encode(compressor->config, job, err);
 }
 
 lmn_status lmn_compressor_check(const lmn_compressor *compressor, const lmn_decode_job *job,
@@ -155,23 +189,62 @@ lmn_status lmn_compressor_check(const lmn_compressor *compressor, const lmn_deco
     if (status != LMN_OK) {
         return status;
     }
-    return compressor->family->check(compressor->config, job, err);
+    return compressor->family->messages->check(compressor->config, job, err);
 }
 
 void lmn_compressor_decode_add(const lmn_compressor *compressor, const lmn_decode_job *job,
                                float weight, float *acc)
 {
     assert(job->level >= 1 && job->level < compressor->levels.count);
-    compressor->family->decode_add(compressor->config, job, weight, acc);
+    compressor->family->messages->decode_add(compressor->config, job, weight, acc);
 }
 
-void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector, size_t count,
-                                double *squared_error_out, void *scratch)
+size_t lmn_compressor_grain(const lmn_compressor *compressor)
 {
-    squared_error_out[0] = 0.0;
-    if (compressor->levels.count > 1) {
-        compressor->family->error_curve(compressor->config, vector, count, squared_error_out,
-                                        scratch);
+    assert(compressor->family->combine == LMN_COMBINE_SLICED);
+    return compressor->family->messages->grain(compressor->config);
+}
+
+size_t lmn_compressor_part_bytes(const lmn_compressor *compressor, size_t level, size_t count)
+{
+    assert(compressor->family->combine == LMN_COMBINE_SLICED && level >= 1);
+    return compressor->family->messages->part_bytes(compressor->config, level, count);
+}
+
+size_t lmn_compressor_round_count(const lmn_compressor *compressor, size_t level)
+{
+    assert(compressor->family->combine == LMN_COMBINE_ROUNDS && level >= 1);
+    return compressor->family->rounds->count(compressor->config, level);
+}
+
+lmn_round lmn_compressor_round(const lmn_compressor *compressor, size_t level,
+                               lmn_layer_shape shape, size_t round, uint64_t step)
+{
+    return compressor->family->rounds->round(compressor->config, level, shape, round, step);
+}
+
+void lmn_compressor_round_encode(const lmn_compressor *compressor, const lmn_rounds_job *job,
+                                 size_t round)
+{
+    compressor->family->rounds->encode(compressor->config, job, round);
+}
+
+void lmn_compressor_rounds_decode_add(const lmn_compressor *compressor, const lmn_rounds_job *job,
+                                      float weight, float *acc)
+{
+    compressor->family->rounds->decode_add(compressor->config, job, weight, acc);
+}
+
+void lmn_compressor_rounds_sent(const lmn_compressor *compressor, const lmn_rounds_job *job,
+                                size_t first, size_t count, float *sent)
+{
+    compressor->family->rounds->sent(compressor->config, job, first, count, sent);
+}
+
+void lmn_compressor_rounds_commit(const lmn_compressor *compressor, const lmn_rounds_job *job)
+{
+    if (compressor->family->rounds->commit != NULL) {
+        compressor->family->rounds->commit(compressor->config, job);
     }
 }
 

@@ -12,6 +12,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "compress_internal.h"
+#include "lamina/memory.h"
 #include "select_internal.h"
 
 #include <assert.h>
@@ -125,35 +126,35 @@ static size_t message_bytes(size_t n_entries)
     return WORD_BYTES + 2 * WORD_BYTES * n_entries;
 }
 
-static size_t payload_bytes(const void *config, size_t level, size_t count)
+static size_t payload_bytes(const void *config, size_t level, lmn_layer_shape shape)
 {
-    return message_bytes(entries_kept(config, level, count));
+    return message_bytes(entries_kept(config, level, shape.count));
 }
 
-static size_t scratch_bytes(const void *config, size_t count)
+static size_t scratch_bytes(const void *config, lmn_layer_shape shape)
 {
     (void)config;
-    return lmn__select_scratch_bytes(count);
+    return lmn__select_scratch_bytes(shape.count) + lmn_align_up(shape.count * sizeof(float));
 }
 
-static double contraction(const void *config, size_t level, size_t count)
+static double contraction(const void *config, size_t level, lmn_layer_shape shape)
 {
-    return (double)entries_kept(config, level, count) / (double)count;
+    return (double)entries_kept(config, level, shape.count) / (double)shape.count;
 }
 
 /*
  * An entry is sent about every count / k steps, so a fed-back error has grown by that factor when
  * its turn comes: k / count cancels it in one go, 2 k / count turns it into its negative.
  */
-static lmn_eta_rule eta(const void *config, size_t level, size_t count)
+static lmn_eta_rule eta(const void *config, size_t level, lmn_layer_shape shape)
 {
-    const double density = contraction(config, level, count);
+    const double density = contraction(config, level, shape);
     return (lmn_eta_rule){.suggested = density, .limit = 2.0 * density};
 }
 
 /* A message that is being written. */
 typedef struct writer {
-    float *vector;
+    const float *vector;
     unsigned char *indices; /* where the next index goes */
     unsigned char *values;  /* where the next value goes */
     uint32_t key;           /* larger keys are sent, */
@@ -171,7 +172,7 @@ static bool block_has(const float *vector, uint32_t key)
     return found != 0;
 }
 
-/* Send what the cut selects among entries first .. end - 1, and clear it. */
+/* Send what the cut selects among entries first .. end - 1. */
 static void send_range(writer *w, size_t first, size_t end)
 {
     for (size_t i = first; i < end; i++) {
@@ -184,9 +185,23 @@ static void send_range(writer *w, size_t first, size_t end)
             w->indices += WORD_BYTES;
             w->values += WORD_BYTES;
             w->n_equal -= (size_t)is_equal;
-            w->vector[i] = 0.0F;
         }
     }
+}
+
+/* The vector, formed into scratch behind the workspace of the selection. */
+static float *form_vector(lmn_encode_job *job)
+{
+    float *const vector =
+        (float *)((unsigned char *)job->scratch + lmn__select_scratch_bytes(job->count));
+    job->is_finite = true;
+    for (size_t first = 0; first < job->count; first += LMN__TILE) {
+        const size_t rest = job->count - first;
+        const size_t count = rest < LMN__TILE ? rest : LMN__TILE;
+        job->is_finite &= job->source->form(job->source->user, first, count, vector + first);
+        job->source->sent(job->source->user, first, count, vector + first, NULL);
+    }
+    return vector;
 }
 
 static lmn_status encode(const void *config, lmn_encode_job *job, lmn_error *err)
@@ -196,25 +211,33 @@ static lmn_status encode(const void *config, lmn_encode_job *job, lmn_error *err
                              "topk numbers entries with 32 bits, but a layer has %zu; cut it",
                              job->count);
     }
+    const float *vector = form_vector(job);
+    job->payload_bytes = 0;
+    if (!job->is_finite) {
+        return LMN_OK;
+    }
     lmn__cut cut = {0};
     if (job->count > 0) {
         const size_t k = entries_kept(config, job->level, job->count);
-        cut = lmn__select_cut(job->vector, job->count, k, job->scratch);
+        cut = lmn__select_cut(vector, job->count, k, job->scratch);
     }
     const uint32_t n_entries = (uint32_t)(cut.n_above + cut.n_equal);
     memcpy(job->payload, &n_entries, WORD_BYTES);
-    writer w = {.vector = job->vector,
+    writer w = {.vector = vector,
                 .indices = job->payload + WORD_BYTES,
                 .values = job->payload + WORD_BYTES + WORD_BYTES * n_entries,
                 .key = cut.key,
                 .n_equal = cut.n_equal};
     const size_t whole = job->count / BLOCK * BLOCK;
     for (size_t first = 0; first < whole; first += BLOCK) {
-        if (block_has(job->vector + first, cut.key)) {
+        if (block_has(vector + first, cut.key)) {
             send_range(&w, first, first + BLOCK);
         }
     }
     send_range(&w, whole, job->count);
+    const unsigned char *entries = job->payload + WORD_BYTES;
+    job->source->sent_entries(job->source->user, n_entries, (const uint32_t *)(const void *)entries,
+                              (const float *)(const void *)(entries + WORD_BYTES * n_entries));
     job->payload_bytes = message_bytes(n_entries);
     return LMN_OK;
 }
@@ -283,10 +306,11 @@ static void decode_add(const void *config, const lmn_decode_job *job, float weig
     }
 }
 
-static void error_curve(const void *config_memory, const float *vector, size_t count,
+static void error_curve(const void *config_memory, const float *vector, lmn_layer_shape shape,
                         double *squared_error_out, void *scratch)
 {
     const topk_config *config = config_memory;
+    const size_t count = shape.count;
     size_t kept[DENSITIES_MAX] = {0};
     for (size_t i = 0; i < config->n_densities; i++) {
         kept[i] = entries_kept(config, i + 1, count);
@@ -298,6 +322,9 @@ static void error_curve(const void *config_memory, const float *vector, size_t c
     }
 }
 
+static const lmn__message_functions messages = {
+    .encode = encode, .check = check, .decode_add = decode_add};
+
 const lmn__compressor_family lmn__compressor_topk = {
     .method = {.entry = {.name = "topk",
                          .summary = "the largest entries of each layer, as indices and values",
@@ -306,15 +333,13 @@ const lmn__compressor_family lmn__compressor_topk = {
                .config_bytes = sizeof(topk_config),
                .defaults = &defaults,
                .complete = complete},
-    .combine = LMN_COMBINE_GATHER,
+    .combine = LMN_COMBINE_SPARSE,
     .levels = levels,
     .level_format = level_format,
     .payload_bytes = payload_bytes,
     .scratch_bytes = scratch_bytes,
     .contraction = contraction,
     .eta = eta,
-    .encode = encode,
-    .check = check,
-    .decode_add = decode_add,
     .error_curve = error_curve,
+    .messages = &messages,
 };

@@ -1,0 +1,39 @@
+/*
+ * A vector in memory as the source of an encoder.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "lamina/compressor.h"
+
+#include <string.h>
+
+static bool form(void *user, size_t first, size_t count, float *vector)
+{
+    memcpy(vector, (const float *)user + first, count * sizeof *vector);
+    return true;
+}
+
+static void sent(void *user, size_t first, size_t count, const float *vector, const float *sent)
+{
+    float *const residual = (float *)user + first;
+    if (sent == NULL) {
+        return;
+    }
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        residual[i] = vector[i] - sent[i];
+    }
+}
+
+static void sent_entries(void *user, size_t n, const uint32_t *indices, const float *values)
+{
+    float *const residual = user;
+    for (size_t i = 0; i < n; i++) {
+        residual[indices[i]] -= values[i];
+    }
+}
+
+lmn_source lmn_source_of_vector(float *vector)
+{
+    return (lmn_source){.form = form, .sent = sent, .sent_entries = sent_entries, .user = vector};
+}
