@@ -12,7 +12,7 @@ import re
 import sys
 
 HEADER_ROOM = {
-    "base": "status dtype memory random log spec hash clock partition version",
+    "base": "status dtype memory random log spec hash clock partition version reduction",
     "comm": "world collective",
     "compute": "graph ops plan",
     "models": "model",

@@ -16,6 +16,7 @@
 #define LAMINA_COMPRESSOR_H
 
 #include "lamina/random.h"
+#include "lamina/reduction.h"
 #include "lamina/spec.h"
 #include "lamina/status.h"
 
@@ -188,15 +189,6 @@ size_t lmn_compressor_grain(const lmn_compressor *compressor);
 size_t lmn_compressor_part_bytes(const lmn_compressor *compressor, size_t level, size_t count);
 
 /* ------------------------------------------------------------------ rounds */
-
-/** What an allreduce does with a round's numbers. */
-typedef enum lmn_reduction {
-    LMN_REDUCTION_SUM_F32,
-    LMN_REDUCTION_MAX_F32,
-    LMN_REDUCTION_SUM_I8, /* no sum can overflow */
-    LMN_REDUCTION_SUM_I16,
-    LMN_REDUCTION_SUM_BF16 /* bf16 on the wire, added in f32; numbers are f32 before and after */
-} lmn_reduction;
 
 /** One round; the same on all ranks. */
 typedef struct lmn_round {

@@ -32,6 +32,7 @@
 #include "lamina/plan.h"
 #include "lamina/random.h"
 #include "lamina/reducer.h"
+#include "lamina/reduction.h"
 #include "lamina/results.h"
 #include "lamina/schedule.h"
 #include "lamina/spec.h"
