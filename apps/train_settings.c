@@ -176,6 +176,28 @@ static const option_row rows[] = {
      .environment = "LAMINA_VERIFY_EVERY",
      .max = COUNT_MAX,
      .help = "compare the parameters of all ranks as often; 0: never"},
+    {.name = "nonfinite",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(nonfinite),
+     .argument = "skip|stop",
+     .initial = "skip",
+     .environment = "LAMINA_NONFINITE",
+     .help = "when a gradient holds NaN or infinity: leave the step out on all ranks, or end the "
+             "run; 50 such steps in a row end it always"},
+    {.name = "trace",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(trace),
+     .argument = "FILE",
+     .environment = "LAMINA_TRACE",
+     .help = "write what all ranks do in five steps, for chrome://tracing or ui.perfetto.dev"},
+    {.name = "trace-step",
+     .type = OPTION_U64,
+     .offset = MEMBER(trace_step),
+     .argument = "N",
+     .initial = "10",
+     .environment = "LAMINA_TRACE_STEP",
+     .max = COUNT_MAX,
+     .help = "the first step that --trace shows"},
     {.heading = "Machine and console:",
      .name = "threads",
      .short_name = 't',
@@ -265,6 +287,17 @@ static lmn_status check_together(const train_settings *s, lmn_error *err)
     return LMN_OK;
 }
 
+static lmn_status apply_nonfinite(const char *text, lmn_trainer_options *options, lmn_error *err)
+{
+    if (strcmp(text, "stop") == 0) {
+        options->skip_limit = 1;
+    } else if (strcmp(text, "skip") != 0) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "option --nonfinite: '%s' is neither skip nor stop", text);
+    }
+    return LMN_OK;
+}
+
 lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *options_out,
                                 lmn_error *err)
 {
@@ -291,8 +324,13 @@ lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *op
     o.resume = s->resume;
     o.verify_every = s->verify_every;
     o.memory_bytes = (size_t)s->memory_bytes;
+    o.trace_path = s->trace;
+    o.trace_step = s->trace_step;
     if (s->checkpoint_every != NULL) {
         status = apply_checkpoint_every(s->checkpoint_every, &o, err);
+    }
+    if (status == LMN_OK) {
+        status = apply_nonfinite(s->nonfinite, &o, err);
     }
     if (status == LMN_OK && s->max_time != NULL) {
         status = apply_max_time(s->max_time, &o, err);

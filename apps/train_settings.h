@@ -35,6 +35,9 @@ typedef struct train_settings {
     bool resume;
     uint64_t evaluate_every;
     uint64_t verify_every;
+    const char *nonfinite;
+    const char *trace;
+    uint64_t trace_step;
     const char *threads;
     uint64_t memory_bytes;
     uint64_t bucket_bytes;

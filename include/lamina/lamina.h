@@ -38,6 +38,7 @@
 #include "lamina/spec.h"
 #include "lamina/status.h"
 #include "lamina/task.h"
+#include "lamina/trace.h"
 #include "lamina/trainer.h"
 #include "lamina/version.h"
 #include "lamina/vocabulary.h"

@@ -61,11 +61,13 @@ typedef struct lmn_trainer_options {
     size_t checkpoint_keep;           /* 3; 0: all */
     bool resume;                      /* go on from the newest complete checkpoint, if there is one;
                                          without it a directory with checkpoints is refused */
-    uint64_t verify_every; /* steps between comparisons of parameters across ranks; 100 */
-    uint64_t skip_limit;   /* skipped steps in a row that end the run; 50 */
-    double max_seconds;    /* by the clock of rank 0, resumed processes included: the step in which
-                              they are over is the last, and the run counts as complete; the
-                              schedule does not know of it. 0: no limit */
+    uint64_t verify_every;  /* steps between comparisons of parameters across ranks; 100 */
+    uint64_t skip_limit;    /* skipped steps in a row that end the run; 50 */
+    const char *trace_path; /* where five steps are shown in time, see lamina/trace.h; NULL: none */
+    uint64_t trace_step;    /* the first of them that this process makes; 10 */
+    double max_seconds;     /* by the clock of rank 0, resumed processes included: the step in which
+                               they are over is the last, and the run counts as complete; the
+                               schedule does not know of it. 0: no limit */
     /* Asked on every rank after every step: true on any rank ends the run on all of them after the
      * same step, with a checkpoint. May be NULL. */
     bool (*should_stop)(void *user);

@@ -53,6 +53,9 @@ static lmn_status prepare(lmn_trainer *trainer, const lmn_trainer_options *optio
     if (status == LMN_OK) {
         status = list_layers(trainer, err);
     }
+    if (status == LMN_OK) {
+        status = lmn__trainer_make_trace(trainer, err);
+    }
     return status == LMN_OK ? lmn__records_create(trainer, err) : status;
 }
 
@@ -118,6 +121,7 @@ void lmn_trainer_destroy(lmn_trainer *trainer)
     lmn_state_destroy(trainer->state);
     lmn_free(trainer->merges);
     lmn__records_destroy(trainer->records);
+    lmn_trace_destroy(trainer->trace);
     lmn_evaluator_destroy(trainer->evaluator);
     lmn_reducer_destroy(trainer->reducer);
     lmn_free(trainer->layers);
@@ -252,6 +256,10 @@ static lmn_status follow_up(lmn_trainer *trainer, lmn_error *err)
         return status;
     }
     show_progress(trainer, evaluates);
+    status = lmn__trainer_write_trace(trainer, false, err);
+    if (status != LMN_OK) {
+        return status;
+    }
     return saves ? lmn__trainer_checkpoint(trainer, err) : LMN_OK;
 }
 
@@ -282,7 +290,7 @@ static lmn_status conclude(lmn_trainer *trainer, lmn_error *err)
     if (status == LMN_OK) {
         status = lmn__records_gather(trainer, true, err);
     }
-    return status;
+    return status == LMN_OK ? lmn__trainer_write_trace(trainer, true, err) : status;
 }
 
 /* Local. */

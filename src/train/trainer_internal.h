@@ -16,6 +16,7 @@
 #include "lamina/optimizer.h"
 #include "lamina/results.h"
 #include "lamina/schedule.h"
+#include "lamina/trace.h"
 #include "lamina/trainer.h"
 
 /* What the ranks tell each other with every step, summed by the reducer. */
@@ -111,7 +112,7 @@ typedef struct lmn__records {
     uint64_t *levels_now;      /* [n_layers] of the open or last step */
     /* Rank 0 only, and only with a results file. */
     lmn_results *results;
-    lmn_table *steps, *evaluations, *levels;
+    lmn_table *steps, *evaluations, *levels, *layer_bytes;
     lmn_cell *cells; /* [1 + 2 * n_layers] */
     double flushed_at;
     lmn_status pending;      /* a failure that waits for the next point of agreement */
@@ -133,6 +134,8 @@ struct lmn_trainer {
     lmn__records *records;
     lmn_state *state;
     uint64_t *merges; /* of the vocabulary that is kept with checkpoints; NULL: none */
+    lmn_trace *trace; /* NULL: none is asked for */
+    bool trace_is_written;
     lmn__progress progress;
     lmn__identity identity;   /* as in the checkpoint, after loading */
     lmn_step_report report;   /* of the last step */
@@ -170,6 +173,13 @@ void lmn__learner_destroy(lmn__learner *learner);
 
 /* trainer_step.c: collective. */
 lmn_status lmn__trainer_step(lmn_trainer *trainer, lmn_error *err);
+
+/* trainer_trace.c */
+lmn_status lmn__trainer_make_trace(lmn_trainer *trainer, lmn_error *err); /* local */
+/* The trace when `step` is one of those to be shown, else NULL. Local. */
+lmn_trace *lmn__trainer_trace(const lmn_trainer *trainer, uint64_t step);
+/* Write it once its last step is made, or with `last` what there is. Collective. */
+lmn_status lmn__trainer_write_trace(lmn_trainer *trainer, bool last, lmn_error *err);
 
 /* trainer_state.c: collective. */
 lmn_status lmn__trainer_make_state(lmn_trainer *trainer, lmn_error *err); /* local */

@@ -101,6 +101,11 @@ static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_er
         {"bytes", "byte", "message of each layer in that step on rank 0", LMN_COLUMN_U64,
          records->n_layers},
     };
+    const lmn_column layer_columns[] = {
+        {"step", "1", "number of the training step", LMN_COLUMN_U64, 1},
+        {"bytes", "byte", "message of each layer of /layers on rank 0", LMN_COLUMN_U64,
+         records->n_layers},
+    };
     lmn_status status = lmn_results_add_table(records->results, "/steps", step_columns,
                                               N_STEP_COLUMNS, TABLE_ROWS, &records->steps, err);
     if (status == LMN_OK) {
@@ -111,6 +116,11 @@ static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_er
         status = lmn_results_add_table(records->results, "/levels", level_columns,
                                        sizeof level_columns / sizeof level_columns[0], TABLE_ROWS,
                                        &records->levels, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn_results_add_table(records->results, "/layer_bytes", layer_columns,
+                                       sizeof layer_columns / sizeof layer_columns[0], TABLE_ROWS,
+                                       &records->layer_bytes, err);
     }
     return status;
 }
@@ -124,6 +134,9 @@ static lmn_status drop_rows(const lmn_trainer *trainer, lmn_error *err)
     lmn_status status = lmn_table_truncate(records->steps, steps, err);
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->levels, steps, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn_table_truncate(records->layer_bytes, steps, err);
     }
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->evaluations, is_complete ? steps : steps + 1, err);
@@ -228,6 +241,20 @@ static void add_levels(lmn_trainer *trainer, uint64_t step)
     keep_failure(records, lmn_table_append(records->levels, records->cells, &cause), &cause);
 }
 
+static void add_layer_bytes(lmn_trainer *trainer, uint64_t step)
+{
+    lmn__records *records = trainer->records;
+    if (records->layer_bytes == NULL) {
+        return;
+    }
+    records->cells[0].u64 = step;
+    for (size_t layer = 0; layer < records->n_layers; layer++) {
+        records->cells[1 + layer].u64 = lmn_reducer_layer_bytes(trainer->reducer, layer);
+    }
+    lmn_error cause = lmn_error_none();
+    keep_failure(records, lmn_table_append(records->layer_bytes, records->cells, &cause), &cause);
+}
+
 void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
 {
     lmn__records *records = trainer->records;
@@ -235,6 +262,7 @@ void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
     records->waiting[i] = *record;
     records->bytes[2 * i] = trainer->report.bytes_sent;
     records->bytes[2 * i + 1] = trainer->report.bytes_dense;
+    add_layer_bytes(trainer, record->step);
     if (record->applied) {
         add_levels(trainer, record->step);
     }
@@ -284,7 +312,7 @@ static bool is_nearly_full(const lmn_table *table)
 static bool flush_due(const lmn__records *records)
 {
     return is_nearly_full(records->steps) || is_nearly_full(records->levels) ||
-           is_nearly_full(records->evaluations) ||
+           is_nearly_full(records->layer_bytes) || is_nearly_full(records->evaluations) ||
            lmn_clock_seconds() - records->flushed_at >= FLUSH_SECONDS;
 }
 

@@ -23,18 +23,20 @@ lmn_trainer_options lmn_trainer_options_default(void)
                                  .seed = 1,
                                  .checkpoint_keep = 3,
                                  .verify_every = 100,
-                                 .skip_limit = 50};
+                                 .skip_limit = 50,
+                                 .trace_step = 10};
 }
 
 /* The texts of options, NULL where there is none. */
-enum { N_TEXTS = 8 };
+enum { N_TEXTS = 9 };
 
 static void list_texts(lmn_trainer_options *options, const char **texts[N_TEXTS])
 {
     const char **const all[N_TEXTS] = {&options->reducer.compress, &options->reducer.feedback,
                                        &options->reducer.allocate, &options->optimizer,
                                        &options->schedule,         &options->augment,
-                                       &options->results_path,     &options->checkpoint_directory};
+                                       &options->results_path,     &options->checkpoint_directory,
+                                       &options->trace_path};
     memcpy(texts, all, sizeof all);
 }
 
@@ -176,7 +178,7 @@ lmn_status lmn__settings_agree(const lmn__settings *settings, lmn_world *world, 
         settings->total_steps,     options->global_batch,     options->seed,
         options->evaluate_every,   options->checkpoint_every, options->checkpoint_keep,
         options->resume ? 1U : 0U, options->verify_every,     options->skip_limit,
-        options->memory_bytes};
+        options->memory_bytes,     options->trace_step};
     uint64_t hash = lmn_hash64(numbers, sizeof numbers, 0);
     hash = lmn_hash64(&options->lr, sizeof options->lr, hash);
     hash = lmn_hash64(&options->max_seconds, sizeof options->max_seconds, hash);
@@ -184,6 +186,7 @@ lmn_status lmn__settings_agree(const lmn__settings *settings, lmn_world *world, 
     hash = hash_text(options->schedule, hash);
     hash = hash_text(options->augment, hash);
     hash = hash_text(options->checkpoint_directory, hash);
+    hash = hash_text(options->trace_path, hash);
     return lmn_world_check_same(world, "the trainer's options", hash, err);
 }
 

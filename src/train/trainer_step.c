@@ -66,10 +66,13 @@ static lmn_status answer_without_batch(lmn_trainer *trainer, uint64_t step)
 static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *record, lmn_error *err)
 {
     lmn__learner *learner = &trainer->learner;
+    lmn_trace *trace = lmn__trainer_trace(trainer, record->step);
     const double start = lmn_clock_seconds();
     lmn_batch batch;
     lmn_status status = lmn_reader_next(trainer->reader, &batch, err);
-    record->seconds_read = lmn_clock_seconds() - start;
+    const double read = lmn_clock_seconds();
+    record->seconds_read = read - start;
+    lmn_trace_add(trace, "wait for batch", LMN_TRACE_LANE_WORK, record->step, start, read);
     if (status != LMN_OK) {
         const lmn_status answer = answer_without_batch(trainer, record->step);
         return answer == LMN_ERR_COMM ? answer : status;
@@ -87,6 +90,8 @@ static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *reco
     if (status != LMN_OK) {
         return status;
     }
+    lmn_trace_add(trace, "forward and backward", LMN_TRACE_LANE_WORK, record->step, read,
+                  lmn_clock_seconds());
     const float *loss = lmn_plan_value(learner->plan, learner->task.loss);
     const float *hits = lmn_plan_value(learner->plan, learner->task.hits);
     lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_LOSS, *loss);
@@ -179,6 +184,11 @@ static lmn_status check_skips(const lmn_trainer *trainer, lmn_error *err)
     if (progress->skipped_in_a_row < trainer->settings.options.skip_limit) {
         return LMN_OK;
     }
+    if (trainer->settings.options.skip_limit == 1) {
+        return lmn_error_set(err, LMN_ERR_NONFINITE,
+                             "%s; lower the learning rate or look for bad samples",
+                             trainer->report.reason);
+    }
     return lmn_error_set(err, LMN_ERR_NONFINITE,
                          "%" PRIu64 " steps in a row were skipped; in the last one: %s; lower the "
                          "learning rate or look for bad samples",
@@ -195,8 +205,11 @@ lmn_status lmn__trainer_step(lmn_trainer *trainer, lmn_error *err)
         return status;
     }
     if (trainer->report.applied) {
+        const double reduced = lmn_clock_seconds();
         lmn__learner_update(&trainer->learner, trainer->reducer, record.lr,
                             trainer->progress.updates);
+        lmn_trace_add(lmn__trainer_trace(trainer, step), "update", LMN_TRACE_LANE_WORK, step,
+                      reduced, lmn_clock_seconds());
     }
     count_step(trainer);
     record_step(trainer, &record, start);

@@ -36,6 +36,20 @@ done
 straight=$(json straight.h5 "x['param_hash']")
 case $straight in 0x????????????????) ;; *) fail "param_hash is '$straight'" ;; esac
 
+check "a trace shows five steps of both ranks"
+train traced --steps 12 --trace trace.json --trace-step 3
+cat >trace.py <<'END'
+import json
+events = json.load(open("trace.json"))["traceEvents"]
+spans = [e for e in events if e["ph"] == "X"]
+assert {e["pid"] for e in spans} == {0, 1}, "ranks"
+assert {e["args"]["step"] for e in spans} == set(range(3, 8)), "steps"
+assert all(e["dur"] >= 0 for e in spans), "durations"
+assert {"wait for batch", "forward and backward", "update"} <= {e["name"] for e in spans}, "names"
+END
+python3 trace.py || fail "the trace is not as it should be"
+refused 2 "nonfinite" "$LAMINA" train vision --data tiny.h5 --nonfinite maybe
+
 check "the checkpoint tells step, ranks, hash, sizes and mechanisms"
 last=$(newest straight)
 [ "$(json "$last" "x['step']")" = $steps ] || fail "step"

@@ -1,0 +1,287 @@
+/*
+ * Traces: noting spans, and writing those of all ranks into one file.
+ *
+ * Rank 0 writes; the others send it their spans one rank after the other, so it never holds more
+ * than those of one rank. The distance between two clocks is taken from the fastest of several
+ * round trips, as half of it is then the least that a message takes (D. L. Mills, RFC 5905).
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "lamina/trace.h"
+
+#include "lamina/clock.h"
+#include "lamina/memory.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <mpi.h>
+
+enum { NAME_BYTES = 32, ROUND_TRIPS = 16, TAG = 0 };
+
+/* Sent as bytes: ranks of one run are programs of one build. */
+typedef struct span {
+    char name[NAME_BYTES];
+    double start, end;
+    uint64_t step;
+    int64_t lane;
+} span;
+
+struct lmn_trace {
+    size_t count;
+    size_t capacity;
+    size_t dropped;
+    span spans[];
+};
+
+lmn_status lmn_trace_create(size_t capacity, lmn_trace **trace_out, lmn_error *err)
+{
+    lmn_trace *trace = NULL;
+    if (capacity <= (SIZE_MAX - sizeof *trace) / sizeof trace->spans[0]) {
+        trace = lmn_alloc(1, sizeof *trace + capacity * sizeof trace->spans[0], err);
+    }
+    if (trace == NULL) {
+        return lmn_error_set(err, LMN_ERR_MEMORY, "no memory for a trace of %zu spans", capacity);
+    }
+    trace->capacity = capacity;
+    *trace_out = trace;
+    return LMN_OK;
+}
+
+void lmn_trace_destroy(lmn_trace *trace)
+{
+    lmn_free(trace);
+}
+
+void lmn_trace_add(lmn_trace *trace, const char *name, int lane, uint64_t step, double start,
+                   double end)
+{
+    if (trace == NULL) {
+        return;
+    }
+    if (trace->count == trace->capacity) {
+        trace->dropped++;
+        return;
+    }
+    span *s = &trace->spans[trace->count++];
+    (void)snprintf(s->name, sizeof s->name, "%s", name);
+    s->lane = lane;
+    s->step = step;
+    s->start = start;
+    s->end = end;
+}
+
+size_t lmn_trace_count(const lmn_trace *trace)
+{
+    return trace->count;
+}
+
+size_t lmn_trace_dropped(const lmn_trace *trace)
+{
+    return trace->dropped;
+}
+
+static lmn_status check(int code, lmn_error *err)
+{
+    return code == MPI_SUCCESS
+               ? LMN_OK
+               : lmn_error_set(err, LMN_ERR_COMM, "MPI failed while a trace was put together");
+}
+
+/* What rank 0 knows when it answers a rank: its own clock. */
+static lmn_status answer_clock(MPI_Comm comm, int rank, lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    for (int i = 0; i < ROUND_TRIPS && status == LMN_OK; i++) {
+        double now = 0.0;
+        status = check(MPI_Recv(&now, 1, MPI_DOUBLE, rank, TAG, comm, MPI_STATUS_IGNORE), err);
+        now = lmn_clock_seconds();
+        if (status == LMN_OK) {
+            status = check(MPI_Send(&now, 1, MPI_DOUBLE, rank, TAG, comm), err);
+        }
+    }
+    return status;
+}
+
+/* Seconds to add to this rank's clock to have that of rank 0. */
+static lmn_status ask_clock(MPI_Comm comm, double *offset_out, lmn_error *err)
+{
+    double fastest = INFINITY;
+    for (int i = 0; i < ROUND_TRIPS; i++) {
+        const double sent = lmn_clock_seconds();
+        double there = 0.0;
+        lmn_status status = check(MPI_Send(&sent, 1, MPI_DOUBLE, 0, TAG, comm), err);
+        if (status == LMN_OK) {
+            status = check(MPI_Recv(&there, 1, MPI_DOUBLE, 0, TAG, comm, MPI_STATUS_IGNORE), err);
+        }
+        if (status != LMN_OK) {
+            return status;
+        }
+        const double back = lmn_clock_seconds();
+        if (back - sent < fastest) {
+            fastest = back - sent;
+            *offset_out = there - (sent + back) / 2.0;
+        }
+    }
+    return LMN_OK;
+}
+
+/* The file under way; `failed` sticks, so that rank 0 goes on taking part. */
+typedef struct writer {
+    FILE *file;
+    int error; /* errno of the first failure */
+    bool is_first;
+    double origin; /* on rank 0's clock */
+} writer;
+
+static void write_failed(writer *w)
+{
+    w->error = w->error != 0 ? w->error : errno != 0 ? errno : EIO;
+}
+
+/* Names come from the program's own code and hold nothing that JSON would have to escape. */
+static void write_span(writer *w, const span *s, int rank)
+{
+    const int written = fprintf(
+        w->file,
+        "%s\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":%lld,\"ts\":%.3f,"
+        "\"dur\":%.3f,\"args\":{\"step\":%llu}}",
+        w->is_first ? "" : ",", s->name, rank, (long long)s->lane, 1e6 * (s->start - w->origin),
+        1e6 * (s->end - s->start), (unsigned long long)s->step);
+    w->is_first = false;
+    if (written < 0) {
+        write_failed(w);
+    }
+}
+
+static void write_process_name(writer *w, int rank)
+{
+    const int written = fprintf(w->file,
+                                "%s\n{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%d,"
+                                "\"args\":{\"name\":\"rank %d\"}}",
+                                w->is_first ? "" : ",", rank, rank);
+    w->is_first = false;
+    if (written < 0) {
+        write_failed(w);
+    }
+}
+
+static void write_rank(writer *w, const span *spans, size_t count, int rank)
+{
+    if (w->file == NULL || w->error != 0) {
+        return;
+    }
+    write_process_name(w, rank);
+    for (size_t i = 0; i < count && w->error == 0; i++) {
+        write_span(w, &spans[i], rank);
+    }
+}
+
+/* Shifted to rank 0's clock. */
+static span shifted(const span *s, double offset)
+{
+    span moved = *s;
+    moved.start += offset;
+    moved.end += offset;
+    return moved;
+}
+
+static lmn_status send_spans(MPI_Comm comm, const lmn_trace *trace, double offset, lmn_error *err)
+{
+    const uint64_t count = trace->count;
+    lmn_status status = check(MPI_Send(&count, 1, MPI_UINT64_T, 0, TAG, comm), err);
+    for (size_t i = 0; i < trace->count && status == LMN_OK; i++) {
+        const span s = shifted(&trace->spans[i], offset);
+        status = check(MPI_Send(&s, (int)sizeof s, MPI_BYTE, 0, TAG, comm), err);
+    }
+    return status;
+}
+
+static lmn_status receive_spans(MPI_Comm comm, int rank, writer *w, lmn_error *err)
+{
+    uint64_t count = 0;
+    lmn_status status =
+        check(MPI_Recv(&count, 1, MPI_UINT64_T, rank, TAG, comm, MPI_STATUS_IGNORE), err);
+    if (status == LMN_OK) {
+        write_rank(w, NULL, 0, rank);
+    }
+    for (uint64_t i = 0; i < count && status == LMN_OK; i++) {
+        span s;
+        status =
+            check(MPI_Recv(&s, (int)sizeof s, MPI_BYTE, rank, TAG, comm, MPI_STATUS_IGNORE), err);
+        if (status == LMN_OK && w->file != NULL && w->error == 0) {
+            write_span(w, &s, rank);
+        }
+    }
+    return status;
+}
+
+static void open_file(writer *w, const char *path)
+{
+    errno = 0;
+    w->file = fopen(path, "w");
+    if (w->file == NULL || fprintf(w->file, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[") < 0) {
+        write_failed(w);
+    }
+}
+
+static lmn_status close_file(writer *w, const char *path, lmn_error *err)
+{
+    if (w->file != NULL) {
+        if (w->error == 0 && fprintf(w->file, "\n]}\n") < 0) {
+            write_failed(w);
+        }
+        if (fclose(w->file) != 0) {
+            write_failed(w);
+        }
+    }
+    return w->error == 0 ? LMN_OK
+                         : lmn_error_set(err, LMN_ERR_IO, "cannot write the trace '%s': %s", path,
+                                         strerror(w->error));
+}
+
+static lmn_status collect(lmn_world *world, writer *w, lmn_error *err)
+{
+    MPI_Comm comm = lmn_world_comm(world);
+    lmn_status status = LMN_OK;
+    for (int rank = 1; rank < lmn_world_size(world) && status == LMN_OK; rank++) {
+        status = answer_clock(comm, rank, err);
+        if (status == LMN_OK) {
+            status = receive_spans(comm, rank, w, err);
+        }
+    }
+    return status;
+}
+
+static double earliest(const lmn_trace *trace)
+{
+    double start = trace->count > 0 ? trace->spans[0].start : lmn_clock_seconds();
+    for (size_t i = 1; i < trace->count; i++) {
+        start = trace->spans[i].start < start ? trace->spans[i].start : start;
+    }
+    return start;
+}
+
+lmn_status lmn_trace_write(lmn_world *world, const lmn_trace *trace, const char *path,
+                           lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    if (lmn_world_rank(world) == 0) {
+        writer w = {.is_first = true, .origin = earliest(trace)};
+        open_file(&w, path);
+        write_rank(&w, trace->spans, trace->count, 0);
+        status = collect(world, &w, err);
+        const lmn_status closed = close_file(&w, path, status == LMN_OK ? err : NULL);
+        status = status == LMN_OK ? closed : status;
+    } else {
+        double offset = 0.0;
+        status = ask_clock(lmn_world_comm(world), &offset, err);
+        if (status == LMN_OK) {
+            status = send_spans(lmn_world_comm(world), trace, offset, err);
+        }
+    }
+    return status == LMN_ERR_COMM ? status : lmn_agree(world, status, err);
+}
