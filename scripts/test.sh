@@ -16,7 +16,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 jobs=$(nproc)
-stages=${LAMINA_TEST_STAGES:-"dependencies format release ubsan asan tsan tidy cppcheck"}
+stages=${LAMINA_TEST_STAGES:-"dependencies format release ubsan asan tsan fuzz tidy cppcheck"}
 
 # tool_14 NAME: the command of LLVM 14's tool, since other versions format and warn otherwise.
 tool_14() {
@@ -83,6 +83,12 @@ stage_tsan() {
     build tsan --target unit_test_reader unit_test_augment unit_test_dataset_kinds \
         unit_test_dataset_text
     run_tests tsan -R '^unit\.test_(reader|augment|dataset_kinds|dataset_text)$'
+}
+
+# The decoders of all families against bytes of any kind, 20 s each.
+stage_fuzz() {
+    build fuzz
+    run_tests fuzz -L fuzz
 }
 
 # One process a file: version 14 reports va_list wrongly from the second file on.

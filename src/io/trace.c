@@ -109,7 +109,7 @@ static lmn_status answer_clock(MPI_Comm comm, int rank, lmn_error *err)
 /* Seconds to add to this rank's clock to have that of rank 0. */
 static lmn_status ask_clock(MPI_Comm comm, double *offset_out, lmn_error *err)
 {
-    double fastest = INFINITY;
+    double fastest = (double)INFINITY;
     for (int i = 0; i < ROUND_TRIPS; i++) {
         const double sent = lmn_clock_seconds();
         double there = 0.0;
