@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """The same networks in PyTorch, to be compared with: one training step, timed.
 
-    torch_peer.py MODEL BATCH STEPS [--threads N]
+    torch_peer.py MODEL BATCH STEPS [--threads N] [--store FILE [--hook none|fp16|powersgd:RANK]]
 
 MODEL is mlp[:hidden=AxB], cnn, resnet20, resnet18 or gpt[:layers=,heads=,width=,context=]. Images are
 random with the shape of Fashion-MNIST, tokens random with a vocabulary of 96. Stochastic gradient
-descent with momentum 0.9. Prints one line of JSON like compute_step.
+descent with momentum 0.9. Prints one line of JSON like compute_step. With --store the ranks that
+mpirun started train together, data-parallel over gloo, and meet in that file, which must not exist.
 
 The networks are importable: `build(spec)` returns a module; bench/agreement uses it, and
 bench/text_budget the class Transformer.
@@ -15,6 +16,7 @@ SPDX-License-Identifier: Apache-2.0
 import argparse
 import json
 import math
+import os
 import resource
 import time
 
@@ -135,18 +137,42 @@ def make_batch(model, size):
     return torch.rand(size, 1, SIDE, SIDE), torch.randint(0, CLASSES, (size,))
 
 
+def parallel(model, store, hook):
+    """The model in a group of all ranks, and whether this one speaks for it."""
+    import torch.distributed as dist
+    from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
+
+    rank = int(os.environ["OMPI_COMM_WORLD_RANK"])
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank,
+                            world_size=int(os.environ["OMPI_COMM_WORLD_SIZE"]))
+    name, _, value = hook.partition(":")
+    # gloo aborts with PowerSGD over several buckets.
+    model = nn.parallel.DistributedDataParallel(model, bucket_cap_mb=1000 if name == "powersgd" else 25)
+    if name == "fp16":
+        model.register_comm_hook(None, default_hooks.fp16_compress_hook)
+    elif name == "powersgd":
+        state = powerSGD_hook.PowerSGDState(None, matrix_approximation_rank=int(value), start_powerSGD_iter=2)
+        model.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
+    return model, rank == 0
+
+
 def main():
     arguments = argparse.ArgumentParser(description="one training step in PyTorch, timed")
     arguments.add_argument("model")
     arguments.add_argument("batch", type=int)
     arguments.add_argument("steps", type=int)
     arguments.add_argument("--threads", type=int, default=1)
+    arguments.add_argument("--store")
+    arguments.add_argument("--hook", default="none")
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = build(options.model)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     x, y = make_batch(model, options.batch)
+    speaks = True
+    if options.store:
+        model, speaks = parallel(model, options.store, options.hook)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     times, loss = [], None
     for _ in range(WARM_UP + options.steps):
         start = time.perf_counter()
@@ -159,9 +185,10 @@ def main():
         times.append(time.perf_counter() - start)
     times = sorted(times[WARM_UP:])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"model": options.model, "batch": options.batch,
-                      "ms": round(1e3 * times[len(times) // 2], 3), "peak_mib": round(peak, 1),
-                      "loss": loss}))
+    if speaks:
+        print(json.dumps({"model": options.model, "batch": options.batch,
+                          "ms": round(1e3 * times[len(times) // 2], 3), "peak_mib": round(peak, 1),
+                          "loss": loss}))
 
 
 if __name__ == "__main__":
