@@ -11,11 +11,16 @@
 #include "comm_internal.h"
 #include "lamina/memory.h"
 
+#include <string.h>
+
+/* Numbers that one rank alone copies at a time. */
+#define ALONE_COUNT 1024
+
 typedef struct allreduce_state {
     lmn_collective head; /* first, so that a collective is an allreduce */
     lmn__job job;
-    size_t capacity;       /* f32 */
-    size_t doubling_count; /* f32 up to which recursive doubling is used */
+    size_t capacity;       /* numbers */
+    size_t doubling_count; /* numbers up to which recursive doubling is used */
     bool is_direct;        /* the running or last one */
     lmn__direct direct;    /* zeroed when capacity <= doubling_count or alone */
     lmn__doubler doubler;  /* zeroed when alone */
@@ -42,18 +47,31 @@ static void destroy(lmn_collective *collective)
 static const lmn__collective_kind allreduce_kind = {
     .name = "allreduce", .progress = progress, .destroy = destroy};
 
-static lmn_status allreduce_alloc(lmn_world *world, size_t capacity, allreduce_state **self_out,
-                                  lmn_error *err)
+/* Sums that are rounded on the wire are rounded once there and once back, so by direct exchange. */
+static size_t doubling_count(const lmn__arithmetic *arithmetic, size_t doubling_bytes)
 {
+    return lmn__arithmetic_is_rounded(arithmetic) ? 0 : doubling_bytes / arithmetic->bytes;
+}
+
+static lmn_status allreduce_alloc(lmn_world *world, lmn_reduction reduction, size_t capacity,
+                                  allreduce_state **self_out, lmn_error *err)
+{
+    const lmn__arithmetic *arithmetic = lmn__arithmetic_of(reduction);
+    if (arithmetic == NULL) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "cannot create an allreduce: there is no reduction %d",
+                             (int)reduction);
+    }
     allreduce_state *self = lmn_alloc(1, sizeof *self, err);
     if (self == NULL) {
         return LMN_ERR_MEMORY;
     }
     lmn__collective_init(&self->head, &allreduce_kind, world);
     self->capacity = capacity;
-    self->doubling_count = world->limits.doubling_bytes / sizeof(float);
+    self->job.arithmetic = arithmetic;
+    self->doubling_count = doubling_count(arithmetic, world->limits.doubling_bytes);
     lmn_status status = LMN_OK;
-    if (world->size > 1) {
+    if (world->size > 1 && self->doubling_count > 0) {
         const size_t small = capacity < self->doubling_count ? capacity : self->doubling_count;
         status = lmn__doubler_init(&self->doubler, &self->head, &self->job, small, err);
     }
@@ -68,14 +86,17 @@ static lmn_status allreduce_alloc(lmn_world *world, size_t capacity, allreduce_s
     return LMN_OK;
 }
 
-lmn_status lmn_allreduce_create(lmn_world *world, size_t capacity, lmn_collective **allreduce_out,
-                                lmn_error *err)
+lmn_status lmn_allreduce_create(lmn_world *world, lmn_reduction reduction, size_t capacity,
+                                lmn_collective **allreduce_out, lmn_error *err)
 {
     allreduce_state *self = NULL;
-    lmn_status status = allreduce_alloc(world, capacity, &self, err); /* local */
+    lmn_status status = allreduce_alloc(world, reduction, capacity, &self, err); /* local */
     lmn_collective *collective = self != NULL ? &self->head : NULL;
     status =
         lmn__collective_join(world, collective, "the allreduce capacity", capacity, status, err);
+    if (status == LMN_OK) {
+        status = lmn_world_check_same(world, "the reduction", (uint64_t)reduction, err);
+    }
     if (status != LMN_OK) {
         lmn_collective_destroy(collective);
         return status;
@@ -84,33 +105,62 @@ lmn_status lmn_allreduce_create(lmn_world *world, size_t capacity, lmn_collectiv
     return LMN_OK;
 }
 
-static bool overlaps(const float *send, const float *recv, size_t count)
+static bool overlaps(const void *send, const void *recv, size_t bytes)
 {
     const uintptr_t a = (uintptr_t)send;
     const uintptr_t b = (uintptr_t)recv;
-    const uintptr_t bytes = count * sizeof *send;
     return a < b ? b - a < bytes : a - b < bytes;
 }
 
-static lmn_status check_arguments(const allreduce_state *self, const float *send, const float *recv,
-                                  size_t count, lmn_error *err)
+static lmn_status check_arguments(const allreduce_state *self, const lmn__job *job, lmn_error *err)
 {
+    const lmn__arithmetic *arithmetic = job->arithmetic;
+    const size_t count = job->count;
     if (count > self->capacity) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "cannot allreduce %zu values: this allreduce was created for %zu at "
                              "most",
                              count, self->capacity);
     }
-    if (count > 0 && (send == NULL || recv == NULL || overlaps(send, recv, count))) {
+    if (count > 0 && (job->send == NULL || job->recv == NULL ||
+                      overlaps(job->send, job->recv, count * arithmetic->bytes))) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "cannot allreduce %zu values: send and recv must be two vectors that "
                              "do not overlap",
                              count);
     }
+    if (!arithmetic->has_factor && job->factor != 1.0F) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "cannot multiply %s by %g in an allreduce: the factor must be 1",
+                             arithmetic->name, (double)job->factor);
+    }
     return LMN_OK;
 }
 
-lmn_status lmn_allreduce_start(lmn_collective *allreduce, const float *send, float *recv,
+/* One rank alone gets the bits that many would: rounded where the wire rounds. */
+static void copy_alone(const lmn__job *job)
+{
+    const lmn__arithmetic *arithmetic = job->arithmetic;
+    const bool is_rounded = lmn__arithmetic_is_rounded(arithmetic);
+    uint16_t wire[ALONE_COUNT];
+    for (size_t first = 0; first < job->count; first += ALONE_COUNT) {
+        const size_t left = job->count - first;
+        const size_t count = left < ALONE_COUNT ? left : ALONE_COUNT;
+        void *recv = lmn__number_of(job, job->recv, first);
+        memcpy(recv, lmn__number(job, job->send, first), count * arithmetic->bytes);
+        if (is_rounded) {
+            lmn__bf16_encode(wire, recv, count);
+            lmn__bf16_decode(recv, wire, count);
+        }
+        lmn__arithmetic_scale(arithmetic, recv, count, job->factor);
+        if (is_rounded) {
+            lmn__bf16_encode(wire, recv, count);
+            lmn__bf16_decode(recv, wire, count);
+        }
+    }
+}
+
+lmn_status lmn_allreduce_start(lmn_collective *allreduce, const void *send, void *recv,
                                size_t count, float factor, lmn_error *err)
 {
     lmn_status status = lmn__collective_check_idle(allreduce, &allreduce_kind, err);
@@ -118,29 +168,34 @@ lmn_status lmn_allreduce_start(lmn_collective *allreduce, const float *send, flo
         return status;
     }
     allreduce_state *self = (allreduce_state *)allreduce;
-    status = check_arguments(self, send, recv, count, err);
+    const lmn__job job = {.arithmetic = self->job.arithmetic,
+                          .send = send,
+                          .recv = recv,
+                          .count = count,
+                          .factor = factor};
+    status = check_arguments(self, &job, err);
     if (status != LMN_OK) {
         return status;
     }
-    self->job = (lmn__job){.send = send, .recv = recv, .count = count, .factor = factor};
+    self->job = job;
     self->is_direct = count > self->doubling_count;
     if (allreduce->world->size == 1) {
-        for (size_t i = 0; i < count; ++i) {
-            recv[i] = factor * send[i];
-        }
+        copy_alone(&self->job);
     } else if (self->is_direct) {
         lmn__direct_start(&self->direct);
-    } else {
+    } else if (count > 0) {
         lmn__doubler_start(&self->doubler);
     }
     return lmn__collective_launch(allreduce, err);
 }
 
-uint64_t lmn_allreduce_bytes(int size, size_t count)
+uint64_t lmn_allreduce_bytes(lmn_reduction reduction, int size, size_t count)
 {
-    if (size < 2) {
+    const lmn__arithmetic *arithmetic = lmn__arithmetic_of(reduction);
+    if (size < 2 || arithmetic == NULL) {
         return 0;
     }
-    return count > LMN__DOUBLING_BYTES / sizeof(float) ? lmn__direct_bytes(size, count)
-                                                       : lmn__doubler_bytes(size, count);
+    return count > doubling_count(arithmetic, LMN__DOUBLING_BYTES)
+               ? lmn__direct_bytes(arithmetic, size, count)
+               : lmn__doubler_bytes(arithmetic, size, count);
 }

@@ -20,7 +20,7 @@
 
 #include <string.h>
 
-/* f32 of a slice that are summed over all ranks before the next: stays in the L1 cache. */
+/* Numbers of a slice that are summed over all ranks before the next: stays in the L1 cache. */
 #define BLOCK_COUNT 2048
 
 enum { PHASE_SCATTER = 0, PHASE_GATHER = 1 };
@@ -31,25 +31,47 @@ static lmn_range slice_of(const lmn__direct *direct, int rank)
 }
 
 /* Where the others' parts of our slice are kept; there is no place for our own. */
-static float *term_of(const lmn__direct *direct, int rank)
+static unsigned char *term_of(const lmn__direct *direct, int rank)
 {
     const int row = rank < direct->owner->world->rank ? rank : rank - 1;
     return direct->terms + (size_t)row * direct->stride;
+}
+
+static size_t wire_bytes(const lmn__direct *direct, size_t count)
+{
+    return count * direct->job->arithmetic->wire_bytes;
+}
+
+/* This rank's own numbers, or its finished ones, as they go out from number `first` on. */
+static const void *outgoing(const lmn__direct *direct, const void *vector, size_t first)
+{
+    if (lmn__arithmetic_is_rounded(direct->job->arithmetic)) {
+        return direct->rounded + first;
+    }
+    return lmn__number(direct->job, vector, first);
+}
+
+/* Where a finished slice arrives: in place, rounded ones in the upper half of their memory. */
+static void *incoming(const lmn__direct *direct, lmn_range slice)
+{
+    unsigned char *place = lmn__number_of(direct->job, direct->job->recv, slice.first);
+    return place + slice.count * direct->job->arithmetic->bytes - wire_bytes(direct, slice.count);
 }
 
 static lmn__message scatter_send_message(const void *user, int peer)
 {
     const lmn__direct *direct = user;
     const lmn_range slice = slice_of(direct, peer);
-    return (lmn__message){.source = direct->job->send + slice.first,
-                          .bytes = slice.count * sizeof(float)};
+    return (lmn__message){.source = outgoing(direct, direct->job->send, slice.first),
+                          .bytes = wire_bytes(direct, slice.count)};
 }
 
 static lmn__message scatter_receive_message(const void *user, int peer)
 {
     const lmn__direct *direct = user;
     const lmn_range slice = slice_of(direct, direct->owner->world->rank);
-    return (lmn__message){.target = term_of(direct, peer), .bytes = slice.count * sizeof(float)};
+    return (lmn__message){.target = term_of(direct, peer),
+                          .bytes = wire_bytes(direct, slice.count)};
 }
 
 static lmn__message gather_send_message(const void *user, int peer)
@@ -57,16 +79,16 @@ static lmn__message gather_send_message(const void *user, int peer)
     const lmn__direct *direct = user;
     const lmn_range slice = slice_of(direct, direct->owner->world->rank);
     (void)peer;
-    return (lmn__message){.source = direct->job->recv + slice.first,
-                          .bytes = slice.count * sizeof(float)};
+    return (lmn__message){.source = outgoing(direct, direct->job->recv, slice.first),
+                          .bytes = wire_bytes(direct, slice.count)};
 }
 
 static lmn__message gather_receive_message(const void *user, int peer)
 {
     const lmn__direct *direct = user;
     const lmn_range slice = slice_of(direct, peer);
-    return (lmn__message){.target = direct->job->recv + slice.first,
-                          .bytes = slice.count * sizeof(float)};
+    return (lmn__message){.target = incoming(direct, slice),
+                          .bytes = wire_bytes(direct, slice.count)};
 }
 
 static const lmn__stream_kind scatter_send_kind = {
@@ -84,10 +106,15 @@ lmn_status lmn__direct_init(lmn__direct *direct, lmn_collective *owner, const lm
     const size_t size = (size_t)owner->world->size;
     direct->owner = owner;
     direct->job = job;
-    direct->stride = lmn_align_up_f32(capacity / size + 1);
+    const size_t largest = lmn_align_up(capacity / size + 1); /* numbers of a slice */
+    direct->stride = largest * job->arithmetic->wire_bytes;
     /* As columns, so that lmn_alloc sees the product that may overflow. */
-    direct->terms = lmn_alloc(direct->stride, (size - 1) * sizeof(float), err);
+    direct->terms = lmn_alloc(largest, (size - 1) * job->arithmetic->wire_bytes, err);
     lmn_status status = direct->terms != NULL ? LMN_OK : LMN_ERR_MEMORY;
+    if (status == LMN_OK && lmn__arithmetic_is_rounded(job->arithmetic)) {
+        direct->rounded = lmn_alloc(capacity, sizeof *direct->rounded, err);
+        status = direct->rounded != NULL ? LMN_OK : LMN_ERR_MEMORY;
+    }
     if (status == LMN_OK) {
         status =
             lmn__stream_init(&direct->scatter_receive, &scatter_receive_kind, owner, direct, err);
@@ -107,43 +134,39 @@ lmn_status lmn__direct_init(lmn__direct *direct, lmn_collective *owner, const lm
 
 void lmn__direct_start(lmn__direct *direct)
 {
+    const lmn__job *job = direct->job;
     direct->is_reduced = false;
+    if (lmn__arithmetic_is_rounded(job->arithmetic)) {
+        lmn__bf16_encode(direct->rounded, job->send, job->count);
+    }
     lmn__stream_start(&direct->scatter_receive);
     lmn__stream_start(&direct->gather_receive);
     lmn__stream_start(&direct->scatter_send);
 }
 
-static void add(float *restrict sum, const float *restrict term, size_t count)
-{
-#pragma omp simd
-    for (size_t i = 0; i < count; ++i) {
-        sum[i] += term[i];
-    }
-}
-
-static void scale(float *values, size_t count, float factor)
-{
-#pragma omp simd
-    for (size_t i = 0; i < count; ++i) {
-        values[i] *= factor;
-    }
-}
-
-/* Elements first .. first + count - 1 of our slice, all ranks in order. */
+/* Numbers first .. first + count - 1 of the vector, which are ours: all ranks in order. */
 static void reduce_block(const lmn__direct *direct, lmn_range slice, size_t first, size_t count)
 {
     const lmn__job *job = direct->job;
+    const lmn__arithmetic *arithmetic = job->arithmetic;
     const lmn_world *world = direct->owner->world;
-    float *sum = job->recv + slice.first + first;
+    const size_t offset = wire_bytes(direct, first - slice.first);
+    void *sum = lmn__number_of(job, job->recv, first);
     for (int rank = 0; rank < world->size; ++rank) {
-        const float *term = rank == world->rank ? job->send + slice.first : term_of(direct, rank);
+        const void *term = rank == world->rank ? outgoing(direct, job->send, first)
+                                               : term_of(direct, rank) + offset;
         if (rank == 0) {
-            memcpy(sum, term + first, count * sizeof *sum);
+            arithmetic->take(sum, term, count);
         } else {
-            add(sum, term + first, count);
+            arithmetic->add(sum, term, count);
         }
     }
-    scale(sum, count, job->factor);
+    lmn__arithmetic_scale(arithmetic, sum, count, job->factor);
+    if (lmn__arithmetic_is_rounded(arithmetic)) {
+        /* The owner keeps what the others get. */
+        lmn__bf16_encode(direct->rounded + first, sum, count);
+        lmn__bf16_decode(sum, direct->rounded + first, count);
+    }
 }
 
 static void reduce_slice(const lmn__direct *direct)
@@ -151,7 +174,7 @@ static void reduce_slice(const lmn__direct *direct)
     const lmn_range slice = slice_of(direct, direct->owner->world->rank);
     for (size_t first = 0; first < slice.count; first += BLOCK_COUNT) {
         const size_t left = slice.count - first;
-        reduce_block(direct, slice, first, left < BLOCK_COUNT ? left : BLOCK_COUNT);
+        reduce_block(direct, slice, slice.first + first, left < BLOCK_COUNT ? left : BLOCK_COUNT);
     }
 }
 
@@ -163,6 +186,22 @@ static lmn_status join(lmn_status status, lmn__stream *stream, lmn_error *err)
     }
     const lmn_status own = lmn__stream_progress(stream, err);
     return own == LMN_OK ? status : own;
+}
+
+/* The others' finished slices, from the form in which they came. */
+static void expand(const lmn__direct *direct)
+{
+    const lmn_world *world = direct->owner->world;
+    if (!lmn__arithmetic_is_rounded(direct->job->arithmetic)) {
+        return;
+    }
+    for (int rank = 0; rank < world->size; ++rank) {
+        const lmn_range slice = slice_of(direct, rank);
+        if (rank != world->rank) {
+            lmn__bf16_decode(lmn__number_of(direct->job, direct->job->recv, slice.first),
+                             incoming(direct, slice), slice.count);
+        }
+    }
 }
 
 lmn_status lmn__direct_progress(lmn__direct *direct, lmn_error *err)
@@ -181,22 +220,30 @@ lmn_status lmn__direct_progress(lmn__direct *direct, lmn_error *err)
         direct->is_reduced = true;
         lmn__stream_start(&direct->gather_send);
     }
-    return join(status, &direct->gather_send, err);
+    status = join(status, &direct->gather_send, err);
+    if (status == LMN_OK) {
+        expand(direct);
+    }
+    return status;
 }
 
 void lmn__direct_free(lmn__direct *direct)
 {
-    (void)lmn__stream_free(&direct->scatter_send);
-    (void)lmn__stream_free(&direct->gather_send);
+    bool is_read = lmn__stream_free(&direct->scatter_send);
+    is_read = lmn__stream_free(&direct->gather_send) || is_read;
     (void)lmn__stream_free(&direct->gather_receive);
     /* Memory that MPI may still write to is left behind rather than handed to someone else. */
     if (!lmn__stream_free(&direct->scatter_receive)) {
         lmn_free(direct->terms);
     }
+    if (!is_read) {
+        lmn_free(direct->rounded);
+    }
     direct->terms = NULL;
+    direct->rounded = NULL;
 }
 
-uint64_t lmn__direct_bytes(int size, size_t count)
+uint64_t lmn__direct_bytes(const lmn__arithmetic *arithmetic, int size, size_t count)
 {
-    return 2 * (uint64_t)(size - 1) * count * sizeof(float);
+    return 2 * (uint64_t)(size - 1) * count * arithmetic->wire_bytes;
 }

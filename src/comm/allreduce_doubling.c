@@ -29,7 +29,7 @@ lmn_status lmn__doubler_init(lmn__doubler *doubler, lmn_collective *owner, const
     doubler->stage = LMN__DOUBLING_DONE;
     doubler->requests[SLOT_RECEIVE] = MPI_REQUEST_NULL;
     doubler->requests[SLOT_SEND] = MPI_REQUEST_NULL;
-    doubler->term = lmn_alloc(capacity, sizeof(float), err);
+    doubler->term = lmn_alloc(capacity, job->arithmetic->bytes, err);
     return doubler->term != NULL ? LMN_OK : LMN_ERR_MEMORY;
 }
 
@@ -39,15 +39,20 @@ void lmn__doubler_start(lmn__doubler *doubler)
     doubler->round = 0;
 }
 
-static lmn_status send_to(lmn__doubler *doubler, const float *values, int peer, lmn_error *err)
+static size_t bytes_of(const lmn__job *job)
 {
-    return lmn__send(doubler->owner, values, doubler->job->count * sizeof(float), peer, PHASE,
+    return job->count * job->arithmetic->bytes;
+}
+
+static lmn_status send_to(lmn__doubler *doubler, const void *values, int peer, lmn_error *err)
+{
+    return lmn__send(doubler->owner, values, bytes_of(doubler->job), peer, PHASE,
                      &doubler->requests[SLOT_SEND], err);
 }
 
-static lmn_status receive_from(lmn__doubler *doubler, float *values, int peer, lmn_error *err)
+static lmn_status receive_from(lmn__doubler *doubler, void *values, int peer, lmn_error *err)
 {
-    return lmn__receive(doubler->owner, values, doubler->job->count * sizeof(float), peer, PHASE,
+    return lmn__receive(doubler->owner, values, bytes_of(doubler->job), peer, PHASE,
                         &doubler->requests[SLOT_RECEIVE], err);
 }
 
@@ -57,22 +62,13 @@ static int current_peer(const lmn__doubler *doubler)
     return lmn__doubling_peer(world->rank, world->size, doubler->round);
 }
 
-/* sum = low + high; sum is one of the two. */
-static void add_in_order(float *sum, const float *low, const float *high, size_t count)
-{
-#pragma omp simd
-    for (size_t i = 0; i < count; ++i) {
-        sum[i] = low[i] + high[i];
-    }
-}
-
 static void absorb(const lmn__doubler *doubler, int peer)
 {
     const lmn__job *job = doubler->job;
     if (peer < doubler->owner->world->rank) {
-        add_in_order(job->recv, doubler->term, job->recv, job->count);
+        job->arithmetic->combine(job->recv, doubler->term, job->recv, job->count);
     } else {
-        add_in_order(job->recv, job->recv, doubler->term, job->count);
+        job->arithmetic->combine(job->recv, job->recv, doubler->term, job->count);
     }
 }
 
@@ -80,9 +76,7 @@ static void absorb(const lmn__doubler *doubler, int peer)
 static lmn_status finish_sum(lmn__doubler *doubler, lmn_error *err)
 {
     const lmn__job *job = doubler->job;
-    for (size_t i = 0; i < job->count; ++i) {
-        job->recv[i] *= job->factor;
-    }
+    lmn__arithmetic_scale(job->arithmetic, job->recv, job->count, job->factor);
     if (doubler->plan.partner < 0) {
         doubler->stage = LMN__DOUBLING_DONE;
         return LMN_OK;
@@ -117,7 +111,7 @@ static lmn_status begin(lmn__doubler *doubler, lmn_error *err)
         }
         return send_to(doubler, job->send, partner, err);
     }
-    memcpy(job->recv, job->send, job->count * sizeof *job->recv);
+    memcpy(job->recv, job->send, bytes_of(job));
     if (partner >= 0) {
         doubler->stage = LMN__DOUBLING_FOLD;
         return receive_from(doubler, doubler->term, partner, err);
@@ -181,7 +175,7 @@ void lmn__doubler_free(lmn__doubler *doubler)
     doubler->term = NULL;
 }
 
-uint64_t lmn__doubler_bytes(int size, size_t count)
+uint64_t lmn__doubler_bytes(const lmn__arithmetic *arithmetic, int size, size_t count)
 {
-    return lmn__doubling_message_count(size) * count * sizeof(float);
+    return lmn__doubling_message_count(size) * count * arithmetic->wire_bytes;
 }

@@ -8,6 +8,7 @@
 #ifndef LAMINA_ALLREDUCE_INTERNAL_H
 #define LAMINA_ALLREDUCE_INTERNAL_H
 
+#include "arithmetic_internal.h"
 #include "collective_internal.h"
 #include "pattern_internal.h"
 #include "stream_internal.h"
@@ -16,20 +17,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** recv = factor * sum over ranks of send; world size >= 2 and count >= 1. */
+/** recv = factor * sum, or maximum, over ranks of send; world size >= 2 and count >= 1. */
 typedef struct lmn__job {
-    const float *send; /* [count] borrowed */
-    float *recv;       /* [count] borrowed */
+    const lmn__arithmetic *arithmetic; /* of the allreduce, constant */
+    const void *send;                  /* [count] borrowed */
+    void *recv;                        /* [count] borrowed */
     size_t count;
     float factor;
 } lmn__job;
+
+/** Number `index` of a vector in memory. */
+static inline const void *lmn__number(const lmn__job *job, const void *vector, size_t index)
+{
+    return (const unsigned char *)vector + index * job->arithmetic->bytes;
+}
+static inline void *lmn__number_of(const lmn__job *job, void *vector, size_t index)
+{
+    return (unsigned char *)vector + index * job->arithmetic->bytes;
+}
 
 /** Direct reduce-scatter and allgather. */
 typedef struct lmn__direct {
     lmn_collective *owner; /* borrowed */
     const lmn__job *job;   /* borrowed; read while running */
-    float *terms;          /* [world size - 1][stride] owned; the others' parts of our slice */
-    size_t stride;         /* f32, at least the largest slice */
+    unsigned char *terms;  /* [world size - 1][stride] owned; the others' parts of our slice */
+    size_t stride;         /* bytes, at least the largest slice on the wire */
+    uint16_t *rounded;     /* [capacity] owned, only where the wire has a form of its own: what
+                              this rank sends; then also its finished slice */
     bool is_reduced;       /* our slice holds the sum */
     lmn__stream scatter_send;
     lmn__stream scatter_receive;
@@ -44,7 +58,7 @@ void lmn__direct_start(lmn__direct *direct);
 lmn_status lmn__direct_progress(lmn__direct *direct, lmn_error *err) LMN_NODISCARD;
 /** For a zeroed or half-built one, too. */
 void lmn__direct_free(lmn__direct *direct);
-uint64_t lmn__direct_bytes(int size, size_t count);
+uint64_t lmn__direct_bytes(const lmn__arithmetic *arithmetic, int size, size_t count);
 
 /** What a rank waits for in recursive doubling. */
 typedef enum lmn__doubling_stage {
@@ -63,7 +77,7 @@ typedef struct lmn__doubler {
     lmn__doubling plan;
     lmn__doubling_stage stage;
     int round;
-    float *term;             /* [capacity] owned; what the peer sent */
+    void *term;              /* [capacity] owned; what the peer sent */
     MPI_Request requests[2]; /* receive, send */
 } lmn__doubler;
 
@@ -72,6 +86,6 @@ lmn_status lmn__doubler_init(lmn__doubler *doubler, lmn_collective *owner, const
 void lmn__doubler_start(lmn__doubler *doubler);
 lmn_status lmn__doubler_progress(lmn__doubler *doubler, lmn_error *err) LMN_NODISCARD;
 void lmn__doubler_free(lmn__doubler *doubler);
-uint64_t lmn__doubler_bytes(int size, size_t count);
+uint64_t lmn__doubler_bytes(const lmn__arithmetic *arithmetic, int size, size_t count);
 
 #endif

@@ -242,8 +242,8 @@ static uint64_t description_hash(const lmn_reducer *reducer, const lmn_reducer_o
 
 static lmn_status connect_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_error *err)
 {
-    lmn_status status =
-        lmn_allreduce_create(reducer->world, bucket->capacity, &bucket->allreduce, err);
+    lmn_status status = lmn_allreduce_create(reducer->world, LMN_REDUCTION_SUM_F32,
+                                             bucket->capacity, &bucket->allreduce, err);
     if (status == LMN_OK && bucket->message_capacity > 0) {
         status = lmn_allgatherv_create(reducer->world, bucket->message_capacity,
                                        &bucket->allgatherv, err);

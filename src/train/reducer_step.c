@@ -311,7 +311,7 @@ static uint64_t dense_bytes(const lmn_reducer *reducer)
         for (size_t place = 0; place < bucket->layer_count; place++) {
             count += reducer->layers[reducer->order[bucket->first_layer + place]].count;
         }
-        all_ranks += lmn_allreduce_bytes(reducer->size, count);
+        all_ranks += lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, reducer->size, count);
     }
     const uint64_t size = (uint64_t)reducer->size;
     return all_ranks / size + ((uint64_t)reducer->rank < all_ranks % size ? 1 : 0);

@@ -28,10 +28,11 @@ static uint64_t expected_bytes(const lmn_world *world, size_t count)
 {
     const int size = lmn_world_size(world);
     if (world->limits.doubling_bytes == check_usual_limits().doubling_bytes) {
-        return lmn_allreduce_bytes(size, count);
+        return lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, size, count);
     }
-    return check_is_direct(world, count) ? lmn__direct_bytes(size, count)
-                                         : lmn__doubler_bytes(size, count);
+    return check_is_direct(world, count)
+               ? lmn__direct_bytes(lmn__arithmetic_of(LMN_REDUCTION_SUM_F32), size, count)
+               : lmn__doubler_bytes(lmn__arithmetic_of(LMN_REDUCTION_SUM_F32), size, count);
 }
 
 static void check_count(lmn_world *world, lmn_collective *allreduce, size_t count, unsigned seed)
@@ -190,7 +191,8 @@ static void allreduce_create_impossible_capacity_is_out_of_memory_everywhere(voi
     lmn_collective *made = NULL;
     lmn_error err = lmn_error_none();
     const size_t capacity = lmn_world_rank(world) == 1 ? SIZE_MAX : 10;
-    assert_int_equal(lmn_allreduce_create(world, capacity, &made, &err), LMN_ERR_MEMORY);
+    assert_int_equal(lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, capacity, &made, &err),
+                     LMN_ERR_MEMORY);
     assert_int_equal(err.rank, 1);
     assert_null(made);
 }

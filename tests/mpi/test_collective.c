@@ -167,7 +167,8 @@ static void create_different_capacities_are_refused_everywhere(void **state)
     const int next_tag = world->next_tag;
     lmn_collective *made = NULL;
     lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_allreduce_create(world, capacity, &made, &err), LMN_ERR_DIVERGED);
+    assert_int_equal(lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, capacity, &made, &err),
+                     LMN_ERR_DIVERGED);
     assert_non_null(strstr(err.message, "capacity"));
     assert_int_equal(lmn_allgatherv_create(world, capacity, &made, &err), LMN_ERR_DIVERGED);
     assert_null(made);

@@ -188,7 +188,16 @@ static lmn_status try_world(lmn_world *world, lmn_error *err)
 static lmn_status try_allreduce(lmn_world *world, lmn_error *err)
 {
     lmn_collective *made = NULL;
-    const lmn_status status = lmn_allreduce_create(world, 10000, &made, err);
+    const lmn_status status = lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, 10000, &made, err);
+    assert_true((made != NULL) == (status == LMN_OK));
+    lmn_collective_destroy(made);
+    return status;
+}
+
+static lmn_status try_alltoallv(lmn_world *world, lmn_error *err)
+{
+    lmn_collective *made = NULL;
+    const lmn_status status = lmn_alltoallv_create(world, 1000, &made, err);
     assert_true((made != NULL) == (status == LMN_OK));
     lmn_collective_destroy(made);
     return status;
@@ -237,6 +246,7 @@ static void create_any_allocation_failing_on_any_rank_fails_everywhere(void **st
         assert_int_equal(fail_each(world, try_allreduce, failing),
                          lmn_world_size(world) > 1 ? 19 : 1);
         assert_int_equal(fail_each(world, try_allgatherv, failing), 11);
+        assert_int_equal(fail_each(world, try_alltoallv, failing), 12);
     }
 }
 

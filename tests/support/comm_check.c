@@ -39,7 +39,8 @@ lmn_collective *check_new_allreduce(lmn_world *world, size_t capacity)
 {
     lmn_collective *allreduce = NULL;
     lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_allreduce_create(world, capacity, &allreduce, &err), LMN_OK);
+    assert_int_equal(lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, capacity, &allreduce, &err),
+                     LMN_OK);
     return allreduce;
 }
 
@@ -51,14 +52,21 @@ lmn_collective *check_new_allgatherv(lmn_world *world, size_t capacity)
     return allgatherv;
 }
 
+lmn_collective *check_new_alltoallv(lmn_world *world, size_t capacity)
+{
+    lmn_collective *alltoallv = NULL;
+    lmn_error err = lmn_error_none();
+    assert_int_equal(lmn_alltoallv_create(world, capacity, &alltoallv, &err), LMN_OK);
+    return alltoallv;
+}
+
 uint64_t check_sum_of_bytes(lmn_world *world, uint64_t bytes)
 {
     assert_int_equal(lmn_world_sum_u64(world, &bytes, 1, NULL), LMN_OK);
     return bytes;
 }
 
-/* f32 of mixed sign and size, so that another order of addition gives other bits. */
-static float value_of(int rank, size_t i, unsigned seed)
+float check_value(int rank, size_t i, unsigned seed)
 {
     const uint64_t mixed =
         (i * 131 + (uint64_t)rank * 17 + seed + 1) * UINT64_C(0x9E3779B97F4A7C15);
@@ -69,9 +77,9 @@ static float value_of(int rank, size_t i, unsigned seed)
 /* Ranks one after the other. */
 static float sum_in_rank_order(int size, size_t i, unsigned seed)
 {
-    float sum = value_of(0, i, seed);
+    float sum = check_value(0, i, seed);
     for (int rank = 1; rank < size; ++rank) {
-        sum += value_of(rank, i, seed);
+        sum += check_value(rank, i, seed);
     }
     return sum;
 }
@@ -86,9 +94,9 @@ static float sum_by_halves(int size, size_t i, unsigned seed)
     }
     int next = 0;
     for (int k = 0; k < power; ++k) {
-        sums[k] = value_of(next++, i, seed);
+        sums[k] = check_value(next++, i, seed);
         if (k < size - power) {
-            sums[k] += value_of(next++, i, seed);
+            sums[k] += check_value(next++, i, seed);
         }
     }
     for (; power > 1; power /= 2) {
@@ -104,6 +112,13 @@ bool check_is_direct(const lmn_world *world, size_t count)
     return count > world->limits.doubling_bytes / sizeof(float);
 }
 
+float check_sum(const lmn_world *world, size_t i, unsigned seed, size_t count)
+{
+    const int size = lmn_world_size(world);
+    return check_is_direct(world, count) ? sum_in_rank_order(size, i, seed)
+                                         : sum_by_halves(size, i, seed);
+}
+
 check_vectors check_new_vectors(const lmn_world *world, size_t count, unsigned seed)
 {
     check_vectors made = {.count = count, .seed = seed};
@@ -112,7 +127,7 @@ check_vectors check_new_vectors(const lmn_world *world, size_t count, unsigned s
     assert_non_null(made.send);
     assert_non_null(made.recv);
     for (size_t i = 0; i < count; ++i) {
-        made.send[i] = value_of(lmn_world_rank(world), i, seed);
+        made.send[i] = check_value(lmn_world_rank(world), i, seed);
     }
     made.recv[count] = -77.0F;
     return made;
@@ -120,13 +135,10 @@ check_vectors check_new_vectors(const lmn_world *world, size_t count, unsigned s
 
 void check_vectors_summed(const lmn_world *world, check_vectors *vectors)
 {
-    const int size = lmn_world_size(world);
-    const bool direct = check_is_direct(world, vectors->count);
     for (size_t i = 0; i < vectors->count; ++i) {
-        const float sum = direct ? sum_in_rank_order(size, i, vectors->seed)
-                                 : sum_by_halves(size, i, vectors->seed);
+        const float sum = check_sum(world, i, vectors->seed, vectors->count);
         const float expected = sum * CHECK_FACTOR;
-        const float sent = value_of(lmn_world_rank(world), i, vectors->seed);
+        const float sent = check_value(lmn_world_rank(world), i, vectors->seed);
         assert_memory_equal(&vectors->recv[i], &expected, sizeof expected);
         assert_memory_equal(&vectors->send[i], &sent, sizeof sent);
     }

@@ -28,12 +28,19 @@ lmn__limits check_usual_limits(void);
 
 lmn_collective *check_new_allreduce(lmn_world *world, size_t capacity);
 lmn_collective *check_new_allgatherv(lmn_world *world, size_t capacity);
+lmn_collective *check_new_alltoallv(lmn_world *world, size_t capacity);
 
 /** `bytes` summed over ranks. Collective. */
 uint64_t check_sum_of_bytes(lmn_world *world, uint64_t bytes);
 
 /** Whether the world's limits make an allreduce of `count` direct. */
 bool check_is_direct(const lmn_world *world, size_t count);
+
+/** Element i of the vector of `rank`: of mixed sign and size, so that the order of sums shows. */
+float check_value(int rank, size_t i, unsigned seed);
+
+/** The sum of check_value over ranks as an allreduce of `count` f32 adds them. */
+float check_sum(const lmn_world *world, size_t i, unsigned seed, size_t count);
 
 /** Send and receive vectors of one allreduce. */
 typedef struct check_vectors {

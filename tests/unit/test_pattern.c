@@ -180,15 +180,18 @@ static void tree_many_ranks_stays_shallow(void **state)
 static void allreduce_bytes_equals_hand_counts(void **state)
 {
     (void)state;
-    assert_true(lmn_allreduce_bytes(1, 1000000) == 0);
-    assert_true(lmn_allreduce_bytes(4, 0) == 0);
-    assert_true(lmn_allreduce_bytes(2, 10) == 80);  /* one exchange */
-    assert_true(lmn_allreduce_bytes(3, 10) == 160); /* in, one exchange, out */
-    assert_true(lmn_allreduce_bytes(4, 10) == 320); /* two rounds of two exchanges */
-    assert_true(lmn_allreduce_bytes(4, 4096) == 8 * (uint64_t)16384);
+    assert_true(lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, 1, 1000000) == 0);
+    assert_true(lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, 4, 0) == 0);
+    assert_true(lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, 2, 10) == 80); /* one exchange */
+    assert_true(lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, 3, 10) ==
+                160); /* in, one exchange, out */
+    assert_true(lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, 4, 10) ==
+                320); /* two rounds of two exchanges */
+    assert_true(lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, 4, 4096) == 8 * (uint64_t)16384);
     /* Above 16 KiB: every element goes to its owner from 3 ranks and back to them. */
-    assert_true(lmn_allreduce_bytes(4, 4097) == 6 * (uint64_t)16388);
-    assert_true(lmn_allreduce_bytes(1000, (size_t)1 << 31) == 1998 * ((uint64_t)1 << 33));
+    assert_true(lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, 4, 4097) == 6 * (uint64_t)16388);
+    assert_true(lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, 1000, (size_t)1 << 31) ==
+                1998 * ((uint64_t)1 << 33));
 }
 
 static void allgatherv_bytes_equals_hand_counts(void **state)
