@@ -1,7 +1,8 @@
 # How tests are built and run: limits, ranks, labels and environment in one place.
 #
 # Labels: unit (one process), mpi (under mpirun), cli (scripts that run the program), lint (include
-# rules, headers), install (outside programs against the installed tree).
+# rules, headers), install (outside programs against the installed tree), cluster (hosts in network
+# namespaces; skipped where there can be none).
 #
 # SPDX-License-Identifier: Apache-2.0
 
@@ -102,6 +103,26 @@ function(lamina_add_cli_test name)
              WORKING_DIRECTORY ${work})
     set_tests_properties(cli.${name} PROPERTIES TIMEOUT 300 LABELS cli PROCESSORS 2
                                                 ENVIRONMENT "${environment}")
+endfunction()
+
+# lamina_add_cluster_test(name): tests/cluster/<name>.sh, which makes hosts with tests/cluster/lab.
+#
+# One at a time, as they measure bytes and rates. Without sanitizers, which slow down what is measured
+# and find nothing that the other tests do not.
+function(lamina_add_cluster_test name)
+    if(LAMINA_SANITIZE)
+        return()
+    endif()
+    set(folder ${PROJECT_SOURCE_DIR}/tests/cluster)
+    set(work ${PROJECT_BINARY_DIR}/tests/cluster/${name})
+    file(MAKE_DIRECTORY ${work})
+    set(environment ${lamina_test_environment} LAB=${folder}/lab PYTHON=${LAMINA_PYTHON}
+                    WORK=${work} SOURCE_DIR=${PROJECT_SOURCE_DIR}
+                    WIRE_BYTES=$<TARGET_FILE:cluster_wire_bytes>)
+    add_test(NAME cluster.${name} COMMAND sh ${folder}/${name}.sh WORKING_DIRECTORY ${work})
+    set_tests_properties(
+        cluster.${name} PROPERTIES TIMEOUT 120 LABELS cluster PROCESSORS 2 RESOURCE_LOCK cluster
+                                   SKIP_RETURN_CODE 77 ENVIRONMENT "${environment}")
 endfunction()
 
 # lamina_add_lint_test(name command...): a check of the sources themselves.

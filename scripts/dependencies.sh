@@ -40,6 +40,10 @@ test cppcheck command cppcheck
 test python3 command python3
 test python3-numpy python numpy
 test python3-h5py python h5py
+test gfortran command gfortran
+test python3-mpi4py python mpi4py
+test iproute2 command ip
+test util-linux command nsenter
 TABLE
 }
 

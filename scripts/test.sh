@@ -4,7 +4,8 @@
 # A developer may run some stages only: LAMINA_TEST_STAGES="format release" sh scripts/test.sh
 #   dependencies  install what is missing
 #   format        clang-format 14 changes nothing
-#   release       gcc, warnings as errors, every test (ranks 1 to 4, rooms, headers, install)
+#   release       gcc, warnings as errors, every test (ranks 1 to 4, rooms, headers, install, hosts in
+#                 network namespaces where the machine allows them)
 #   ubsan         clang, shared library, UndefinedBehaviorSanitizer, unit tests
 #   asan          gcc, AddressSanitizer and UBSan, unit tests and MPI tests on 2 and 3 ranks
 #   tsan          gcc, ThreadSanitizer, the tests of the reader's thread
@@ -48,10 +49,12 @@ build() {
 }
 
 # run_tests PRESET ctest-argument...: its summary is shown again at the end.
+# A test that is skipped says why in its output, which ctest keeps to itself.
 run_tests() {
     preset=$1
     shift
     ctest --preset "$preset" -j "$jobs" --output-log "build/ctest-$preset.log" "$@"
+    grep -h '^skipped: ' "build/$preset/Testing/Temporary/LastTest.log" | sort -u || true
 }
 
 stage_dependencies() {
@@ -60,7 +63,7 @@ stage_dependencies() {
 
 stage_format() {
     format=$(tool_14 clang-format)
-    c_files include src apps tests bench | xargs "$format" --dry-run -Werror
+    c_files include src apps tests bench examples | xargs "$format" --dry-run -Werror
 }
 
 stage_release() {
@@ -95,7 +98,7 @@ stage_fuzz() {
 stage_tidy() {
     tidy=$(tool_14 clang-tidy)
     cmake --preset release -DLAMINA_BUILD_TESTS=ON -DLAMINA_WARNINGS_AS_ERRORS=ON >/dev/null
-    find src apps bench tests/unit tests/mpi tests/support -name '*.c' | sort |
+    find src apps bench examples tests/unit tests/mpi tests/support tests/cluster -name '*.c' | sort |
         xargs -P "$jobs" -n 1 "$tidy" --quiet -p build/release >build/tidy.log 2>&1 || {
         grep -v 'warnings* generated\.$' build/tidy.log
         return 1

@@ -1,0 +1,36 @@
+# What the tests of the lab share. To be sourced, with LAB, PYTHON, WORK and SOURCE_DIR set.
+#
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh
+: "${LAB:?the program that makes the lab}" "${PYTHON:?}" "${WORK:?a scratch folder}"
+: "${SOURCE_DIR:?the root of the sources}"
+
+rm -rf "${WORK:?}"/*
+mkdir -p "$WORK"
+cd "$WORK"
+# Not below WORK: the lab's names and subnet follow from its folder, and must be each test's own.
+LAMINA_LAB_STATE=$(mktemp -d "${TMPDIR:-/tmp}/lamina-lab-test.XXXXXX")
+export LAMINA_LAB_STATE
+trap '"$LAB" down; rm -rf "$LAMINA_LAB_STATE"' EXIT
+trap 'exit 1' INT TERM HUP
+
+check() {
+    echo "check: $*"
+}
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# lab_up N RATE [OPTION...]: or the end of the test, skipped when this machine cannot have a lab.
+lab_up() {
+    code=0
+    "$LAB" up "$@" 2>err.txt || code=$?
+    cat err.txt >&2
+    if [ "$code" -eq 77 ]; then
+        sed -n 's/^lab: skipped: /skipped: /p' err.txt
+        exit 77
+    fi
+    [ "$code" -eq 0 ] || fail "exit code $code of: lab up $*"
+}
