@@ -6,11 +6,13 @@
 #include "algos_check.h"
 #include "lamina/compressor.h"
 #include "lamina/memory.h"
+#include "lamina/plan.h"
 #include "lamina/random.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,11 +26,18 @@ static const char *const more_specs[] = {
     "topk:density=1",
     "topk:density=0.0001",
     "topk:density=0.3,levels=0.03/0.7/0.3",
+    "quant:bucket=64",
+    "quant:bits=1,levels=8/5/3",
+    "quant:norm=2,bucket=64",
+    "quant:rounding=stochastic",
+    "quant:rounding=stochastic,norm=2,bucket=32",
+    "sign:bucket=64",
+    "sign:values=two",
 };
 
 #define N_MORE_SPECS (sizeof more_specs / sizeof more_specs[0])
 
-static const size_t counts[] = {0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 1000, 4099};
+static const size_t counts[] = {0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 1000, 1057, 4099};
 
 #define N_COUNTS (sizeof counts / sizeof counts[0])
 
@@ -49,6 +58,7 @@ typedef struct subject {
     check_encoding *encoding;
     const lmn_encode_job *job; /* of the encoding */
     size_t count;
+    check_kind kind;
 } subject;
 
 typedef void (*property)(const subject *s);
@@ -65,20 +75,27 @@ static void for_each_kind(const lmn_compressor *compressor, size_t level, size_t
                            .original = original,
                            .encoding = encoding,
                            .job = &encoding->job,
-                           .count = count};
+                           .count = count,
+                           .kind = kind};
         holds(&s);
         check_free_encoding(encoding);
     }
     lmn_free(original);
 }
 
-/* Every spec, level, count and kind of vector. */
+static bool has_messages(const lmn_compressor *compressor, size_t level)
+{
+    const lmn_combine combine = lmn_compressor_combine(compressor, level);
+    return combine == LMN_COMBINE_SPARSE || combine == LMN_COMBINE_SLICED;
+}
+
+/* Every spec, level with messages, count and kind of vector. */
 static void for_all(property holds)
 {
     for (size_t i = 0; spec_at(i) != NULL; i++) {
         lmn_compressor *compressor = check_new_compressor(spec_at(i));
         for (size_t level = 1; level < lmn_compressor_level_count(compressor); level++) {
-            for (size_t j = 0; j < N_COUNTS; j++) {
+            for (size_t j = 0; j < N_COUNTS && has_messages(compressor, level); j++) {
                 for_each_kind(compressor, level, counts[j], holds);
             }
         }
@@ -102,7 +119,7 @@ static void encode_any_vector_gives_a_message_that_fits_and_passes(void **state)
     for_all(message_fits_and_passes);
 }
 
-/* C(v) + residual = v, up to rounding. */
+/* C(v) + residual = v, up to rounding of the residual. */
 static void nothing_is_lost(const subject *s)
 {
     const lmn_decode_job message = check_message_of(s->encoding);
@@ -111,7 +128,7 @@ static void nothing_is_lost(const subject *s)
     for (size_t i = 0; i < s->count; i++) {
         const double sum = (double)decoded[i] + (double)s->encoding->vector[i];
         const double v = (double)s->original[i];
-        assert_true(fabs(sum - v) <= 1e-6 * fabs(v) + 1e-45);
+        assert_true(fabs(sum - v) <= 1e-6 * (fabs(v) + fabs((double)decoded[i])) + 1e-45);
     }
     lmn_free(decoded);
 }
@@ -122,14 +139,71 @@ static void encode_any_vector_leaves_what_was_not_sent(void **state)
     for_all(nothing_is_lost);
 }
 
+/* Whether messages depend on random numbers of a rank's own. */
+static bool draws(const lmn_compressor *compressor, size_t level)
+{
+    enum { COUNT = 1000 };
+    float *vector = check_new_floats(COUNT);
+    check_fill(vector, COUNT, CHECK_NORMAL, 1);
+    check_encoding *one = check_new_encoding(compressor, level, lmn_layer_flat(COUNT));
+    check_encoding *other = check_new_encoding(compressor, level, lmn_layer_flat(COUNT));
+    other->job.stream.step = 1;
+    check_encode(compressor, vector, one);
+    check_encode(compressor, vector, other);
+    const bool differ = memcmp(one->vector, other->vector, COUNT * sizeof vector[0]) != 0;
+    check_free_encoding(one);
+    check_free_encoding(other);
+    lmn_free(vector);
+    return differ;
+}
+
+/* What is left of a vector: one number, or the mean over streams where the family draws. */
+typedef struct leftover {
+    double mean;
+    double deviation; /* of the mean */
+} leftover;
+
+#define N_STREAMS 100
+
+static leftover leftover_of(const subject *s)
+{
+    const double rest = check_energy(s->encoding->vector, s->count);
+    if (!draws(s->compressor, s->job->level)) {
+        return (leftover){.mean = rest};
+    }
+    check_encoding *again = check_new_encoding(s->compressor, s->job->level, s->job->shape);
+    double sum = 0.0;
+    double squares = 0.0;
+    for (uint32_t step = 0; step < N_STREAMS; step++) {
+        again->job.stream.step = step;
+        check_encode(s->compressor, s->original, again);
+        const double energy = check_energy(again->vector, s->count);
+        sum += energy;
+        squares += energy * energy;
+    }
+    check_free_encoding(again);
+    const double mean = sum / N_STREAMS;
+    const double variance = fmax(squares / N_STREAMS - mean * mean, 0.0);
+    return (leftover){.mean = mean, .deviation = sqrt(variance / N_STREAMS)};
+}
+
+/* Squares below 2^-200 for each number do not count: families may take such numbers for 0. */
+static double negligible(const subject *s)
+{
+    return (double)s->count * 0x1p-200;
+}
+
 static void contraction_holds(const subject *s)
 {
     const double delta =
         lmn_compressor_contraction(s->compressor, s->job->level, lmn_layer_flat(s->count));
     const double energy = check_energy(s->original, s->count);
-    const double rest = check_energy(s->encoding->vector, s->count);
+    const leftover rest = leftover_of(s);
     assert_true(delta >= 0.0 && delta <= 1.0);
-    assert_true(rest <= (1.0 - delta) * energy * (1.0 + 1e-6) + 1e-85);
+    if (delta > 0.0) {
+        assert_true(rest.mean <= (1.0 - delta) * energy * (1.0 + 1e-6) + 1e-13 * energy +
+                                     5.0 * rest.deviation + negligible(s));
+    }
 }
 
 static void contraction_any_vector_is_kept(void **state)
@@ -138,15 +212,24 @@ static void contraction_any_vector_is_kept(void **state)
     for_all(contraction_holds);
 }
 
+/* Where the family draws, means over streams are only good when many numbers weigh alike. */
 static void curve_agrees(const subject *s)
 {
+    if ((s->count < 1000 || s->kind == CHECK_WIDE) && draws(s->compressor, s->job->level)) {
+        return;
+    }
     double curve[256] = {-1.0};
     assert_true(lmn_compressor_level_count(s->compressor) <= 256);
     lmn_compressor_error_curve(s->compressor, s->original, lmn_layer_flat(s->count), curve,
                                s->job->scratch);
-    const double rest = check_energy(s->encoding->vector, s->count);
+    const leftover rest = leftover_of(s);
     assert_true(curve[0] == 0.0);
-    assert_true(fabs(curve[s->job->level] - rest) <= 1e-6 * rest + 1e-85);
+    const double slack = 1e-6 * rest.mean + 1e-13 * check_energy(s->original, s->count) +
+                         6.0 * rest.deviation + negligible(s);
+    if (fabs(curve[s->job->level] - rest.mean) > slack) {
+        fail_msg("level %zu, %zu elements: the curve says %g, the residual %g +- %g", s->job->level,
+                 s->count, curve[s->job->level], rest.mean, rest.deviation);
+    }
 }
 
 static void error_curve_any_vector_is_the_energy_of_the_residual(void **state)
@@ -194,6 +277,113 @@ static void decode_add_with_weight_adds_to_what_is_there(void **state)
 {
     (void)state;
     for_all(weight_is_applied);
+}
+
+static bool is_sliced(const lmn_compressor *compressor, size_t level)
+{
+    return lmn_compressor_combine(compressor, level) == LMN_COMBINE_SLICED;
+}
+
+/* Parts of a grain, of two grains and of the rest are slices of the whole, message and residual. */
+static void parts_are_slices(const subject *s)
+{
+    const lmn_encode_job *whole = s->job;
+    if (!is_sliced(s->compressor, whole->level)) {
+        return;
+    }
+    const size_t grain = lmn_compressor_grain(s->compressor);
+    assert_true(grain > 0 &&
+                lmn_compressor_part_bytes(s->compressor, whole->level, grain) % 4 == 0);
+    check_encoding *part = check_new_encoding(s->compressor, whole->level, whole->shape);
+    memcpy(part->vector, s->original, s->count * sizeof s->original[0]);
+    lmn_encode_job *job = &part->job;
+    size_t offset = 0;
+    for (size_t n_grains = 1; job->first < s->count; n_grains = 3 - n_grains) {
+        const size_t left = s->count - job->first;
+        job->count = left < n_grains * grain ? left : n_grains * grain;
+        job->payload_capacity = lmn_compressor_part_bytes(s->compressor, whole->level, job->count);
+        assert_int_equal(lmn_compressor_encode(s->compressor, job, NULL), LMN_OK);
+        assert_int_equal(job->payload_bytes, job->payload_capacity);
+        assert_memory_equal(job->payload, whole->payload + offset, job->payload_bytes);
+        const lmn_decode_job message = check_message_of(part);
+        assert_int_equal(lmn_compressor_check(s->compressor, &message, NULL), LMN_OK);
+        offset += job->payload_bytes;
+        job->first += job->count;
+    }
+    assert_int_equal(offset, whole->payload_bytes);
+    check_same_bits(part->vector, s->encoding->vector, s->count);
+    check_free_encoding(part);
+}
+
+static void encode_a_part_gives_a_slice_of_the_message(void **state)
+{
+    (void)state;
+    for_all(parts_are_slices);
+}
+
+/* Enough for several threads, and no multiple of anything. */
+#define SHARED_COUNT ((size_t)300007)
+
+typedef struct shared_result {
+    check_encoding *encoding;
+    float *decoded;
+    double curve[64];
+} shared_result;
+
+static shared_result encode_with_threads(const lmn_compressor *compressor, size_t level,
+                                         const float *vector, int threads)
+{
+    lmn_compute_set_threads(threads);
+    shared_result result = {.encoding =
+                                check_new_encoding(compressor, level, lmn_layer_flat(SHARED_COUNT)),
+                            .decoded = check_new_floats(SHARED_COUNT)};
+    check_encode(compressor, vector, result.encoding);
+    const lmn_decode_job message = check_message_of(result.encoding);
+    assert_int_equal(lmn_compressor_check(compressor, &message, NULL), LMN_OK);
+    lmn_compressor_decode_add(compressor, &message, 0.5F, result.decoded);
+    lmn_compressor_error_curve(compressor, vector, lmn_layer_flat(SHARED_COUNT), result.curve,
+                               result.encoding->job.scratch);
+    lmn_compute_set_threads(1);
+    return result;
+}
+
+static void free_result(const shared_result *result)
+{
+    check_free_encoding(result->encoding);
+    lmn_free(result->decoded);
+}
+
+static void threads_agree(const lmn_compressor *compressor, size_t level)
+{
+    const size_t n_levels = lmn_compressor_level_count(compressor);
+    float *vector = check_new_floats(SHARED_COUNT);
+    check_fill(vector, SHARED_COUNT, CHECK_NORMAL, 5);
+    const shared_result one = encode_with_threads(compressor, level, vector, 1);
+    for (int threads = 2; threads <= 4; threads += 2) {
+        const shared_result other = encode_with_threads(compressor, level, vector, threads);
+        assert_int_equal(other.encoding->job.payload_bytes, one.encoding->job.payload_bytes);
+        assert_memory_equal(other.encoding->job.payload, one.encoding->job.payload,
+                            one.encoding->job.payload_bytes);
+        check_same_bits(other.encoding->vector, one.encoding->vector, SHARED_COUNT);
+        check_same_bits(other.decoded, one.decoded, SHARED_COUNT);
+        assert_memory_equal(other.curve, one.curve, n_levels * sizeof one.curve[0]);
+        free_result(&other);
+    }
+    free_result(&one);
+    lmn_free(vector);
+}
+
+static void encode_with_more_threads_gives_the_same_bits(void **state)
+{
+    (void)state;
+    for (size_t i = 0; spec_at(i) != NULL; i++) {
+        lmn_compressor *compressor = check_new_compressor(spec_at(i));
+        const size_t level = lmn_compressor_static_level(compressor);
+        if (has_messages(compressor, level)) {
+            threads_agree(compressor, level);
+        }
+        lmn_compressor_destroy(compressor);
+    }
 }
 
 /* A copy of the first bytes of a message in memory of just that size, so that tools see overruns.
@@ -262,10 +452,12 @@ static void refusals_change_nothing(const subject *s)
     lmn_encode_job *job = &refused->job;
     memcpy(refused->vector, s->original, s->count * sizeof s->original[0]);
     lmn_error err = lmn_error_none();
-    job->payload_capacity--;
-    assert_int_equal(lmn_compressor_encode(s->compressor, job, &err), LMN_ERR_ARGUMENT);
-    assert_non_null(strstr(err.message, "bytes"));
-    job->payload_capacity++;
+    if (job->payload_capacity > 0) {
+        job->payload_capacity--;
+        assert_int_equal(lmn_compressor_encode(s->compressor, job, &err), LMN_ERR_ARGUMENT);
+        assert_non_null(strstr(err.message, "bytes"));
+        job->payload_capacity++;
+    }
     job->level = 0;
     assert_int_equal(lmn_compressor_encode(s->compressor, job, NULL), LMN_ERR_ARGUMENT);
     job->level = n_levels;
@@ -379,6 +571,8 @@ int main(void)
         cmocka_unit_test(error_curve_any_vector_is_the_energy_of_the_residual),
         cmocka_unit_test(encode_again_with_dirty_memory_gives_the_same_bits),
         cmocka_unit_test(decode_add_with_weight_adds_to_what_is_there),
+        cmocka_unit_test(encode_a_part_gives_a_slice_of_the_message),
+        cmocka_unit_test(encode_with_more_threads_gives_the_same_bits),
         cmocka_unit_test(check_truncated_message_is_refused),
         cmocka_unit_test(check_flipped_bits_do_no_harm),
         cmocka_unit_test(encode_bad_level_or_small_payload_is_refused),
