@@ -145,7 +145,7 @@ typedef struct lmn_encode_job {
     lmn_stream stream;     /* random numbers: purpose LMN_STREAM_COMPRESS, of this rank */
     const lmn_source *source;
     float *memory;          /* [lmn_compressor_memory_of] read and written; NULL: none kept */
-    unsigned char *payload; /* [payload_capacity] the message */
+    unsigned char *payload; /* [payload_capacity] the message, 4-byte aligned */
     size_t payload_capacity;
     size_t payload_bytes; /* out: bytes written */
     bool is_finite;       /* out: false when v held NaN or infinity; the message is then void */

@@ -31,8 +31,13 @@ static const char *const more_specs[] = {
     "quant:norm=2,bucket=64",
     "quant:rounding=stochastic",
     "quant:rounding=stochastic,norm=2,bucket=32",
+    "ternary:rounding=nearest",
+    "ternary:packing=trits,bucket=64,clip=2.5",
+    "ternary:packing=trits,rounding=nearest,clip=0.5",
     "sign:bucket=64",
     "sign:values=two",
+    "natural:rounding=stochastic",
+    "fp16:bucket=32",
 };
 
 #define N_MORE_SPECS (sizeof more_specs / sizeof more_specs[0])

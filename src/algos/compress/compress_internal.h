@@ -69,7 +69,10 @@ typedef struct lmn__compressor_family {
     X(dense)                                                                                       \
     X(topk)                                                                                        \
     X(quant)                                                                                       \
+    X(ternary)                                                                                     \
     X(sign)                                                                                        \
+    X(natural)                                                                                     \
+    X(fp16)                                                                                        \
     X(bf16)
 
 #define LMN__COMPRESSOR_DECLARE(name) extern const lmn__compressor_family lmn__compressor_##name;

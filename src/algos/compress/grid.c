@@ -44,30 +44,40 @@ size_t lmn__code_bytes(size_t count, unsigned bits)
     return lmn__whole_words(n_groups(count) * bits);
 }
 
-void lmn__grid_encode(float scale, unsigned bits, const lmn__bucket *bucket)
+void lmn__grid_codes(const lmn__grid *grid, const lmn__bucket *bucket, uint8_t *codes)
 {
     const lmn__code_kernels *code = bucket->kernels->code;
-    const lmn__grid grid = lmn__grid_to(scale, bits);
-    alignas(64) uint8_t codes[LMN__BUCKET_MAX];
     if (bucket->words == NULL) {
-        code->to_grid(bucket->vector, bucket->count, &grid, codes, bucket->sent);
+        code->to_grid(bucket->vector, bucket->count, grid, codes, bucket->sent);
     } else {
-        code->to_grid_randomly(bucket->vector, bucket->count, &grid, bucket->words, codes,
+        code->to_grid_randomly(bucket->vector, bucket->count, grid, bucket->words, codes,
                                bucket->sent);
     }
+}
+
+void lmn__grid_encode(float scale, unsigned bits, const lmn__bucket *bucket)
+{
+    const lmn__grid grid = lmn__grid_to(scale, bits);
+    alignas(64) uint8_t codes[LMN__BUCKET_MAX];
+    lmn__grid_codes(&grid, bucket, codes);
     const size_t groups = n_groups(bucket->count);
     memset(codes + bucket->count, 0, 8 * groups - bucket->count);
     unsigned char *bytes = bucket->bytes;
     memcpy(bytes, &scale, sizeof scale);
     bytes += sizeof scale;
-    code->pack(codes, groups, bits, bytes);
+    bucket->kernels->code->pack(codes, groups, bits, bytes);
     memset(bytes + bits * groups, 0, lmn__code_bytes(bucket->count, bits) - bits * groups);
+}
+
+bool lmn__grid_scale_is_lawful(float scale)
+{
+    return scale >= 0.0F && scale <= SCALE_MAX;
 }
 
 const char *lmn__grid_check(unsigned bits, const lmn__bucket_message *message)
 {
     const float scale = lmn__float_at(message->bytes);
-    if (!(scale >= 0.0F && scale <= SCALE_MAX)) {
+    if (!lmn__grid_scale_is_lawful(scale)) {
         return "has a scale that is negative, NaN or too large";
     }
     alignas(64) uint8_t codes[LMN__BUCKET_MAX];

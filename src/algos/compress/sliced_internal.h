@@ -18,6 +18,7 @@
 #include "compress_internal.h"
 #include "simd/buckets.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Elements of a bucket: a power of two, so that buckets and LMN__TILE fit together. */
@@ -100,6 +101,12 @@ lmn__grid lmn__grid_to(float scale, unsigned bits);
 
 /** A scale for lmn__grid_to: numbers that it could not bring back become 0 or a little smaller. */
 float lmn__grid_scale(double scale);
+
+/** Whether a message may have it. */
+bool lmn__grid_scale_is_lawful(float scale);
+
+/** The codes [count] of a bucket, rounded as its words say, and bucket->sent. */
+void lmn__grid_codes(const lmn__grid *grid, const lmn__bucket *bucket, uint8_t *codes);
 
 /** Bytes of codes of `bits` bits: whole groups of 8 codes, whole words. */
 size_t lmn__code_bytes(size_t count, unsigned bits);

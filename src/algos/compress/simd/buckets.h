@@ -49,10 +49,20 @@ typedef struct lmn__code_kernels {
                      float *sent);
     void (*add_signs)(const uint8_t *codes, size_t n, const lmn__sides *sides, float weight,
                       float *acc);
+    /* The exponent of a power of two next to x, as in f32, 0 for 0; sign 1 for a negative x. Up
+       from more than the middle on, or with words [n] at random so that the mean is x. */
+    void (*to_powers)(const float *x, size_t n, uint8_t *exponents, uint8_t *signs, float *sent);
+    void (*to_powers_randomly)(const float *x, size_t n, const uint32_t *words, uint8_t *exponents,
+                               uint8_t *signs, float *sent);
+    void (*add_powers)(const uint8_t *exponents, const uint8_t *signs, size_t n, float weight,
+                       float *acc);
     uint8_t (*largest)(const uint8_t *codes, size_t n);
     /* Groups of 8 codes of `bits` bits each, 1 to 8, to `bits` bytes, the first code lowest. */
     void (*pack)(const uint8_t *codes, size_t n_groups, unsigned bits, unsigned char *bytes);
     void (*unpack)(const unsigned char *bytes, size_t n_groups, unsigned bits, uint8_t *codes);
+    /* Groups of 5 codes below 3 to a byte each, the first code lowest. */
+    void (*pack_trits)(const uint8_t *codes, size_t n_groups, unsigned char *bytes);
+    void (*unpack_trits)(const unsigned char *bytes, size_t n_groups, uint8_t *codes);
 } lmn__code_kernels;
 
 /** 16-bit numbers, as they lie in a message, 2-byte aligned. */

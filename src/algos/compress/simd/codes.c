@@ -12,6 +12,9 @@
    and its lowest bits are that number: for numbers between -2^22 and 2^22. */
 #define WHOLE 0x1.8p23F
 
+#define SMALLEST_NORMAL  (INT32_C(1) << 23) /* bits of 2^-126 */
+#define EXPONENT_LARGEST 254
+
 extern const lmn__code_kernels VARIANT_NAME(lmn__code_kernels_);
 
 static inline int32_t bits_of(float number)
@@ -19,6 +22,13 @@ static inline int32_t bits_of(float number)
     int32_t bits = 0;
     memcpy(&bits, &number, sizeof bits);
     return bits;
+}
+
+static inline float number_of(int32_t bits)
+{
+    float number = 0.0F;
+    memcpy(&number, &bits, sizeof number);
+    return number;
 }
 
 static inline float clamp(float x, float limit)
@@ -97,6 +107,51 @@ static void add_signs(const uint8_t *codes, size_t n, const lmn__sides *sides, f
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
         acc[i] += codes[i] == 0 ? negative : other;
+    }
+}
+
+/* key: the bits without the sign, raised so that the exponent is the right one. */
+static inline int32_t exponent_of(int32_t key, int32_t raised)
+{
+    const int32_t exponent = raised >> 23 > EXPONENT_LARGEST ? EXPONENT_LARGEST : raised >> 23;
+    return key < SMALLEST_NORMAL ? 0 : exponent;
+}
+
+static void to_powers(const float *x, size_t n, uint8_t *exponents, uint8_t *signs, float *sent)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        const int32_t bits = bits_of(x[i]);
+        const int32_t key = bits & INT32_MAX;
+        /* A fraction above 0x400000, the middle, is carried over. */
+        const int32_t exponent = exponent_of(key, key + 0x3FFFFF);
+        exponents[i] = (uint8_t)exponent;
+        signs[i] = (uint8_t)((uint32_t)bits >> 31);
+        sent[i] = number_of((bits & INT32_MIN) | exponent << 23);
+    }
+}
+
+static void to_powers_randomly(const float *x, size_t n, const uint32_t *words, uint8_t *exponents,
+                               uint8_t *signs, float *sent)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        const int32_t bits = bits_of(x[i]);
+        const int32_t key = bits & INT32_MAX;
+        const int32_t exponent = exponent_of(key, key + (int32_t)(words[i] >> 9));
+        exponents[i] = (uint8_t)exponent;
+        signs[i] = (uint8_t)((uint32_t)bits >> 31);
+        sent[i] = number_of((bits & INT32_MIN) | exponent << 23);
+    }
+}
+
+static void add_powers(const uint8_t *exponents, const uint8_t *signs, size_t n, float weight,
+                       float *acc)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bits = (uint32_t)signs[i] << 31 | (uint32_t)exponents[i] << 23;
+        acc[i] += weight * number_of((int32_t)bits);
     }
 }
 
@@ -215,13 +270,41 @@ static void unpack(const unsigned char *bytes, size_t n_groups, unsigned bits, u
     }
 }
 
+static void pack_trits(const uint8_t *codes, size_t n_groups, unsigned char *bytes)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n_groups; i++) {
+        const uint8_t *five = codes + 5 * i;
+        bytes[i] =
+            (unsigned char)(five[0] + 3 * (five[1] + 3 * (five[2] + 3 * (five[3] + 3 * five[4]))));
+    }
+}
+
+static void unpack_trits(const unsigned char *bytes, size_t n_groups, uint8_t *codes)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n_groups; i++) {
+        unsigned left = bytes[i];
+        for (size_t j = 0; j < 5; j++) {
+            const unsigned third = left * 171 >> 9; /* left / 3 for bytes */
+            codes[5 * i + j] = (uint8_t)(left - 3 * third);
+            left = third;
+        }
+    }
+}
+
 const lmn__code_kernels VARIANT_NAME(lmn__code_kernels_) = {
     .to_grid = to_grid,
     .to_grid_randomly = to_grid_randomly,
     .add_grid = add_grid,
     .to_signs = to_signs,
     .add_signs = add_signs,
+    .to_powers = to_powers,
+    .to_powers_randomly = to_powers_randomly,
+    .add_powers = add_powers,
     .largest = largest,
     .pack = pack,
     .unpack = unpack,
+    .pack_trits = pack_trits,
+    .unpack_trits = unpack_trits,
 };
