@@ -31,7 +31,7 @@ static const lmn_spec_field fields[] = {
      .offset = offsetof(sign_config, sliced.grain),
      .min = LMN__BUCKET_MIN,
      .max = LMN__BUCKET_MAX,
-     .help = "numbers that share their values, a power of two (4096)"},
+     .help = "numbers that share their values, a power of two (1024)"},
     {.key = "values",
      .type = LMN_SPEC_CHOICE,
      .offset = offsetof(sign_config, values),
@@ -191,7 +191,7 @@ static const lmn__bucket_functions functions = {.name = "sign",
                                                 .decode_add = decode_add};
 
 static const sign_config defaults = {
-    .sliced = {.functions = &functions, .n_levels = 2, .grain = 4096}};
+    .sliced = {.functions = &functions, .n_levels = 2, .grain = LMN__TILE}};
 
 const lmn__compressor_family lmn__compressor_sign = {
     .method = {.entry = {.name = "sign",

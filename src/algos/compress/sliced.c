@@ -67,7 +67,7 @@ static bool encode_tile(const lmn__sliced_config *config, const lmn_encode_job *
     }
     const bool is_random = config->rounding == LMN__ROUND_STOCHASTIC;
     if (is_random) {
-        lmn_stream_u32(&job->stream, first, count, t.words);
+        kernels->word->words(&job->stream, (uint32_t)(first / 4), (count + 3) / 4, t.words);
     }
     unsigned char *bytes = job->payload + part_bytes(config, job->level, first - job->first);
     for (size_t start = 0; start < count; start += config->grain) {

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "lamina/compressor.h"
+#include "simd/buckets.h"
 
 #include <string.h>
 
@@ -15,14 +16,11 @@ static bool form(void *user, size_t first, size_t count, float *vector)
 
 static void sent(void *user, size_t first, size_t count, const float *vector, const float *sent)
 {
-    float *const residual = (float *)user + first;
     if (sent == NULL) {
         return;
     }
-#pragma omp simd
-    for (size_t i = 0; i < count; i++) {
-        residual[i] = vector[i] - sent[i];
-    }
+    const lmn__bucket_kernels *kernels = lmn__bucket_kernels_variant(0);
+    kernels->measure->difference(vector, sent, count, (float *)user + first);
 }
 
 static void sent_entries(void *user, size_t n, const uint32_t *indices, const float *values)

@@ -10,6 +10,8 @@
 #ifndef LAMINA_SIMD_BUCKETS_H
 #define LAMINA_SIMD_BUCKETS_H
 
+#include "lamina/random.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,13 +27,14 @@ typedef struct lmn__sides {
     float negative, other; /* of code 0, of code 1 */
 } lmn__sides;
 
-/** Measures of x [n]. */
+/** Measures of x [n], and how far it is from y [n]. */
 typedef struct lmn__measure_kernels {
     uint32_t (*largest_key)(const float *x, size_t n);           /* bits of the largest magnitude */
     double (*magnitudes)(const float *x, size_t n);              /* sum of magnitudes */
     void (*sides)(const float *x, size_t n, double sums_out[2]); /* of x below 0, of all else */
     double (*energy)(const float *x, size_t n);                  /* sum of squares */
     double (*distance)(const float *x, const float *y, size_t n); /* sum of squares of x - y */
+    void (*difference)(const float *x, const float *y, size_t n, float *out); /* x - y */
 } lmn__measure_kernels;
 
 /** Numbers of x [n] to codes of a byte each, what the codes stand for, and codes to acc [n]. */
@@ -76,12 +79,19 @@ typedef struct lmn__half_kernels {
     uint16_t (*largest)(const uint16_t *halves, size_t n); /* without signs */
 } lmn__half_kernels;
 
+/** Random numbers. */
+typedef struct lmn__word_kernels {
+    /* Elements 4 first_block .. 4 (first_block + n_blocks) - 1 of a stream, as lmn_stream_u32. */
+    void (*words)(const lmn_stream *stream, uint32_t first_block, size_t n_blocks, uint32_t *out);
+} lmn__word_kernels;
+
 /** One variant of everything; constant. */
 typedef struct lmn__bucket_kernels {
     const char *isa; /* "baseline", "avx2", "avx512" */
     const lmn__measure_kernels *measure;
     const lmn__code_kernels *code;
     const lmn__half_kernels *half;
+    const lmn__word_kernels *word;
 } lmn__bucket_kernels;
 
 /** The variants that this processor can run, the widest first; NULL past the last. */

@@ -187,13 +187,19 @@ static inline uint64_t spread(uint64_t word, unsigned bits)
            (word & (byte * UINT64_C(0x0001000100010001)) << bits) << (8 - bits);
 }
 
+/* Eight codes of one bit at once: the product moves bit 8 i to 56 + i, and nothing meets there. */
+static inline uint64_t squeeze_bits(uint64_t word)
+{
+    return word * UINT64_C(0x0102040810204080) >> 56;
+}
+
 static inline void pack_groups(const uint8_t *codes, size_t n_groups, unsigned bits,
                                unsigned char *bytes)
 {
     for (size_t i = 0; i < n_groups; i++) {
         uint64_t word = 0;
         memcpy(&word, codes + 8 * i, sizeof word);
-        word = squeeze(word, bits);
+        word = bits == 1 ? squeeze_bits(word) : squeeze(word, bits);
         memcpy(bytes + bits * i, &word, bits);
     }
 }
@@ -201,7 +207,16 @@ static inline void pack_groups(const uint8_t *codes, size_t n_groups, unsigned b
 static inline void unpack_groups(const unsigned char *bytes, size_t n_groups, unsigned bits,
                                  uint8_t *codes)
 {
-    for (size_t i = 0; i < n_groups; i++) {
+    /* Whole words are read, with bytes of the next groups, as long as there are enough. */
+    const size_t n_bytes = bits * n_groups;
+    const size_t n_whole = n_bytes < sizeof(uint64_t) ? 0 : (n_bytes - sizeof(uint64_t)) / bits + 1;
+    for (size_t i = 0; i < n_whole; i++) {
+        uint64_t word = 0;
+        memcpy(&word, bytes + bits * i, sizeof word);
+        word = spread(word, bits);
+        memcpy(codes + 8 * i, &word, sizeof word);
+    }
+    for (size_t i = n_whole; i < n_groups; i++) {
         uint64_t word = 0;
         memcpy(&word, bytes + bits * i, bits);
         word = spread(word, bits);

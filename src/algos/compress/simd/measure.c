@@ -139,10 +139,19 @@ static double energy(const float *x, size_t n)
     return total(part, rest);
 }
 
+static void difference(const float *x, const float *y, size_t n, float *out)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        out[i] = x[i] - y[i];
+    }
+}
+
 const lmn__measure_kernels VARIANT_NAME(lmn__measure_kernels_) = {
     .largest_key = largest_key,
     .magnitudes = magnitudes,
     .sides = sides,
     .energy = energy,
     .distance = distance,
+    .difference = difference,
 };
