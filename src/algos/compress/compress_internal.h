@@ -67,7 +67,8 @@ typedef struct lmn__compressor_family {
 
 #define LMN__COMPRESSORS(X)                                                                        \
     X(dense)                                                                                       \
-    X(topk)
+    X(topk)                                                                                        \
+    X(randk)
 
 #define LMN__COMPRESSOR_DECLARE(name) extern const lmn__compressor_family lmn__compressor_##name;
 LMN__COMPRESSORS(LMN__COMPRESSOR_DECLARE)
