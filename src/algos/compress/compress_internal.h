@@ -70,7 +70,8 @@ typedef struct lmn__compressor_family {
     X(dense)                                                                                       \
     X(topk)                                                                                        \
     X(randk)                                                                                       \
-    X(int)
+    X(int)                                                                                         \
+    X(lowrank)
 
 #define LMN__COMPRESSOR_DECLARE(name) extern const lmn__compressor_family lmn__compressor_##name;
 LMN__COMPRESSORS(LMN__COMPRESSOR_DECLARE)
