@@ -196,6 +196,12 @@ typedef struct lmn_round {
     size_t count; /* numbers */
 } lmn_round;
 
+/**
+ * Most ranks that can be reduced over, at any level; INT_MAX where there is no limit, and for
+ * families that do not reduce numbers. Who knows the number of ranks refuses more.
+ */
+int lmn_compressor_ranks_max(const lmn_compressor *compressor);
+
 /** Rounds of a level, 1 or 2: each needs the outcome of the one before. */
 size_t lmn_compressor_round_count(const lmn_compressor *compressor, size_t level);
 lmn_round lmn_compressor_round(const lmn_compressor *compressor, size_t level,
@@ -211,7 +217,7 @@ typedef struct lmn_rounds_job {
     const float *vector; /* [count] v, finite; unchanged until the last call */
     float *memory;    /* [lmn_compressor_memory_of] changed by lmn_compressor_rounds_commit only */
     void *numbers[2]; /* [round's count], 64-byte aligned: of each round; after its allreduce the
-                         outcome */
+                         outcome. f32, but int8_t and int16_t in rounds that add such */
     void *own[2];     /* [round's count] what this rank put into each round */
     void *scratch;    /* [lmn_compressor_scratch_bytes] of the layer's own, kept between calls */
 } lmn_rounds_job;

@@ -34,6 +34,7 @@ typedef struct lmn__message_functions {
 
 /** Of a family whose numbers are reduced in rounds. */
 typedef struct lmn__round_functions {
+    int (*ranks_max)(const void *config); /* NULL: no limit */
     size_t (*count)(const void *config, size_t level);
     lmn_round (*round)(const void *config, size_t level, lmn_layer_shape shape, size_t round,
                        uint64_t step);
@@ -73,7 +74,10 @@ typedef struct lmn__compressor_family {
     X(sign)                                                                                        \
     X(natural)                                                                                     \
     X(fp16)                                                                                        \
-    X(bf16)
+    X(bf16)                                                                                        \
+    X(randk)                                                                                       \
+    X(int)                                                                                         \
+    X(lowrank)
 
 #define LMN__COMPRESSOR_DECLARE(name) extern const lmn__compressor_family lmn__compressor_##name;
 LMN__COMPRESSORS(LMN__COMPRESSOR_DECLARE)

@@ -10,6 +10,7 @@
 #include "lamina/memory.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdio.h>
 
 struct lmn_compressor {
@@ -209,6 +210,13 @@ size_t lmn_compressor_part_bytes(const lmn_compressor *compressor, size_t level,
 {
     assert(compressor->family->combine == LMN_COMBINE_SLICED && level >= 1);
     return compressor->family->messages->part_bytes(compressor->config, level, count);
+}
+
+int lmn_compressor_ranks_max(const lmn_compressor *compressor)
+{
+    const lmn__round_functions *rounds = compressor->family->rounds;
+    return rounds == NULL || rounds->ranks_max == NULL ? INT_MAX
+                                                       : rounds->ranks_max(compressor->config);
 }
 
 size_t lmn_compressor_round_count(const lmn_compressor *compressor, size_t level)
