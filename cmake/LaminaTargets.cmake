@@ -69,14 +69,16 @@ function(lamina_use_threads target)
     endif()
 endfunction()
 
-# lamina_add_isa_variants(target source...)
+# lamina_add_isa_variants(target [EXACT] source...)
 #
 # Compile each source once for every instruction set, with LMN__VARIANT set to its name: baseline
 # everywhere, on x86-64 also avx2 and avx512. The source names what it defines after LMN__VARIANT;
-# LMN__HAVE_X86_VARIANTS tells the code that chooses at run time what there is. These kernels are
-# products, whose bits may differ between instruction sets, so multiplications and additions may be
-# fused.
+# LMN__HAVE_X86_VARIANTS tells the code that chooses at run time what there is. With EXACT all
+# variants compute the same bits; without, the kernels are products, whose bits may differ between
+# instruction sets, so multiplications and additions may be fused.
 function(lamina_add_isa_variants target)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "EXACT" "" "")
+    set(sources ${arg_UNPARSED_ARGUMENTS})
     set(variants baseline)
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         list(APPEND variants avx2 avx512)
@@ -85,10 +87,12 @@ function(lamina_add_isa_variants target)
     set(flags_baseline "")
     set(flags_avx2 -mavx2 -mfma)
     set(flags_avx512 -mavx512f -mfma -mprefer-vector-width=512)
-    # As a property of the sources, since these come last and so win over the options of all code.
-    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
+    if(NOT arg_EXACT)
+        # As a property of the sources, since these come last and win over the options of all code.
+        set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
+    endif()
     foreach(variant IN LISTS variants)
-        add_library(${target}_${variant} OBJECT ${ARGN})
+        add_library(${target}_${variant} OBJECT ${sources})
         lamina_configure_target(${target}_${variant})
         set_target_properties(${target}_${variant} PROPERTIES POSITION_INDEPENDENT_CODE
                                                               ${BUILD_SHARED_LIBS})

@@ -8,12 +8,12 @@
 
 #include "lamina/sparse.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <string.h>
 
 /* Messages are copied to and from memory as they are. */
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-               "a big-endian host needs byte swaps here");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "a big-endian host needs byte swaps here");
 
 /* Entries that are decoded together; scaled values share a scale over so many. */
 #define LMN__SPARSE_BLOCK ((size_t)512)
@@ -28,7 +28,7 @@ typedef struct lmn__sparse_header {
     uint32_t n;
 } lmn__sparse_header;
 
-_Static_assert(sizeof(lmn__sparse_header) == 8, "the header is part of the wire format");
+static_assert(sizeof(lmn__sparse_header) == 8, "the header is part of the wire format");
 
 /** Ascending indices of a range. */
 typedef struct lmn__sparse_support {
