@@ -52,6 +52,11 @@ static inline __mmask16 passing(__m512 x, floor_vector limit)
 
 /* Compressing into a register and storing all of it beats a compressing store on some processors.
  */
+static inline unsigned passes_any(const float *x, floor_vector limit)
+{
+    return passing(_mm512_loadu_ps(x), limit) != 0;
+}
+
 static inline size_t put(__mmask16 pass, __m512i index, __m512 x, uint32_t *indices, float *values)
 {
     _mm512_storeu_si512(indices, _mm512_maskz_compress_epi32(pass, index));
@@ -137,13 +142,14 @@ static inline size_t put_four(unsigned pass, __m128i index, __m128 x, uint32_t *
     return (size_t)__builtin_popcount(pass);
 }
 
-/* Most steps have nothing that passes, unless the density is high; then all have. */
+static inline unsigned passes_any(const float *x, floor_vector limit)
+{
+    return _mm256_movemask_ps(passing(_mm256_loadu_ps(x), limit)) != 0;
+}
+
 static inline size_t put(__m256 pass, __m256i index, __m256 x, uint32_t *indices, float *values)
 {
     const unsigned bits = (unsigned)_mm256_movemask_ps(pass);
-    if (bits == 0) {
-        return 0;
-    }
     const __m128i high = _mm256_extracti128_si256(index, 1);
     const __m128 high_x = _mm256_extractf128_ps(x, 1);
     const size_t n = put_four(bits & 0xFU, _mm256_castsi256_si128(index), _mm256_castps256_ps128(x),
@@ -196,7 +202,7 @@ static inline floor_vector broadcast(uint32_t floor)
 }
 
 /* Signed, since baseline x86-64 has no unsigned vector comparison; keys are below 2^31. */
-static inline int any_passes(const float *x, floor_vector limit)
+static inline unsigned passes_any(const float *x, floor_vector limit)
 {
     uint32_t found = 0;
 #pragma omp simd reduction(| : found)
@@ -210,12 +216,10 @@ static inline size_t pick_step(const float *x, floor_vector limit, uint32_t firs
                                uint32_t *indices, float *values)
 {
     size_t n = 0;
-    if (any_passes(x, limit)) {
-        for (size_t i = 0; i < STEP; i++) {
-            indices[n] = first + (uint32_t)i;
-            values[n] = x[i];
-            n += (size_t)(key_of(x[i]) >= limit.floor);
-        }
+    for (size_t i = 0; i < STEP; i++) {
+        indices[n] = first + (uint32_t)i;
+        values[n] = x[i];
+        n += (size_t)(key_of(x[i]) >= limit.floor);
     }
     return n;
 }
@@ -243,12 +247,37 @@ static inline void weigh_step(const float *x, floor_vector limit, double *energy
 
 #endif
 
+/* Steps that are looked at before any is picked from. */
+#define GROUP ((size_t)64)
+
+/* Most steps have nothing to pick. Their numbers are listed first, so that there is no branch to be
+   guessed wrong for each of them. */
+static size_t pick_group(const float *x, floor_vector limit, uint32_t first, uint32_t *indices,
+                         float *values)
+{
+    uint8_t steps[GROUP];
+    size_t n_steps = 0;
+    for (size_t step = 0; step < GROUP; step++) {
+        steps[n_steps] = (uint8_t)step;
+        n_steps += passes_any(x + STEP * step, limit);
+    }
+    size_t found = 0;
+    for (size_t i = 0; i < n_steps; i++) {
+        const size_t at = STEP * (size_t)steps[i];
+        found += pick_step(x + at, limit, first + (uint32_t)at, indices + found, values + found);
+    }
+    return found;
+}
+
 static size_t pick(const float *x, size_t n, uint32_t floor, uint32_t first, uint32_t *indices,
                    float *values)
 {
     const floor_vector limit = broadcast(floor);
     size_t found = 0;
     size_t i = 0;
+    for (; i + GROUP * STEP <= n; i += GROUP * STEP) {
+        found += pick_group(x + i, limit, first + (uint32_t)i, indices + found, values + found);
+    }
     for (; i + STEP <= n; i += STEP) {
         found += pick_step(x + i, limit, first + (uint32_t)i, indices + found, values + found);
     }
