@@ -16,7 +16,7 @@ HEADER_ROOM = {
     "comm": "world collective",
     "compute": "graph ops plan",
     "models": "model",
-    "algos/compress": "compressor",
+    "algos/compress": "compressor sparse",
     "algos/feedback": "feedback",
     "algos/allocate": "allocator",
     "algos/optim": "optimizer schedule",

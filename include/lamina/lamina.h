@@ -35,6 +35,7 @@
 #include "lamina/reduction.h"
 #include "lamina/results.h"
 #include "lamina/schedule.h"
+#include "lamina/sparse.h"
 #include "lamina/spec.h"
 #include "lamina/status.h"
 #include "lamina/task.h"

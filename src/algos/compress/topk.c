@@ -2,9 +2,8 @@
  * Top-k: the k entries of largest magnitude, as indices and values.
  *
  * A level is a density rho; k = ceil(rho * count), at least 1. Of equal magnitudes the lower index
- * goes first, and zeros are not sent, so a message may hold fewer than k entries.
- *
- * Message, little-endian: u32 number of entries, u32 indices (ascending), f32 values.
+ * goes first, and zeros are not sent, so a message may hold fewer than k entries. Messages are
+ * those of lamina/sparse.h.
  *
  * Source: S. Stich, J.-B. Cordonnier, M. Jaggi, "Sparsified SGD with memory", NeurIPS 2018,
  * arXiv:1809.07599.
@@ -12,29 +11,23 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "compress_internal.h"
-#include "lamina/memory.h"
-#include "select_internal.h"
+#include "topk_internal.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Messages are copied to and from memory as they are. */
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "a big-endian host needs byte swaps here");
-
 #define DENSITIES_MAX (LMN_SPEC_LIST_MAX + 1)
-#define WORD_BYTES    sizeof(uint32_t)
-/* Entries that are looked at together: most blocks hold nothing to send. */
-#define BLOCK 16
-
-static_assert(DENSITIES_MAX <= LMN__SELECT_CUTS_MAX, "one selection serves all levels");
+/* Scaled values share a scale over so many entries. */
+#define SCALED_BLOCK ((size_t)512)
 
 typedef struct topk_config {
     double density;
     lmn_spec_list levels;
+    uint64_t format; /* lmn_sparse_values */
+    bool reuse;
     /* Derived: densities of levels 1, 2, ..., descending. */
     size_t n_densities;
     double densities[DENSITIES_MAX];
@@ -64,6 +57,17 @@ static const lmn_spec_field fields[] = {
      .min_exclusive = true,
      .help = "densities that allocation may choose, besides density and dense (20, 10, 5, 2 and "
              "0.5 times density)"},
+    {.key = "values",
+     .type = LMN_SPEC_CHOICE,
+     .offset = offsetof(topk_config, format),
+     .choices = "f32|bf16|q8|q4",
+     .help = "how values travel: whole, rounded to 16 bits, or to 8 or 4 bits with a scale for "
+             "every 512 of them (f32)"},
+    {.key = "reuse",
+     .type = LMN_SPEC_BOOL,
+     .offset = offsetof(topk_config, reuse),
+     .help = "send what reaches the threshold of the step before, 2/3 to 5/4 of density, and find "
+             "it anew every 32 steps (no)"},
 };
 
 /* Insert a density in descending order, once. Returns its level. */
@@ -121,25 +125,62 @@ static size_t entries_kept(const topk_config *config, size_t level, size_t count
     return k == 0 && count > 0 ? 1 : k;
 }
 
-static size_t message_bytes(size_t n_entries)
+static lmn__topk_quota quota_of(const topk_config *config, size_t level, size_t count)
 {
-    return WORD_BYTES + 2 * WORD_BYTES * n_entries;
+    const size_t k = entries_kept(config, level, count);
+    lmn__topk_quota quota = {.wanted = k, .fewest = k, .most = k, .reuse = config->reuse};
+    if (config->reuse) {
+        quota.fewest = k - k / 3;
+        quota.most = k + k / 4 < count ? k + k / 4 : count;
+    }
+    return quota;
 }
 
-static size_t payload_bytes(const void *config, size_t level, lmn_layer_shape shape)
+static size_t payload_bytes(const void *config_memory, size_t level, lmn_layer_shape shape)
 {
-    return message_bytes(entries_kept(config, level, shape.count));
+    const topk_config *config = config_memory;
+    return lmn_sparse_bytes_max(quota_of(config, level, shape.count).most, shape.count,
+                                (lmn_sparse_values)config->format);
 }
 
 static size_t scratch_bytes(const void *config, lmn_layer_shape shape)
 {
     (void)config;
-    return lmn__select_scratch_bytes(shape.count) + lmn_align_up(shape.count * sizeof(float));
+    return lmn__topk_scratch_bytes(shape.count);
 }
 
-static double contraction(const void *config, size_t level, lmn_layer_shape shape)
+static lmn_compressor_memory memory_of(const void *config, lmn_layer_shape shape)
 {
-    return (double)entries_kept(config, level, shape.count) / (double)shape.count;
+    (void)config;
+    (void)shape;
+    return (lmn_compressor_memory){.count = LMN__TOPK_MEMORY};
+}
+
+/*
+ * Of the energy that is sent, the largest part that rounding can lose: rounding moves a number by
+ * half a step or by all of it, whichever is less, so the worst block has one number of full scale
+ * and else numbers of half a step.
+ */
+static double rounding_loss(lmn_sparse_values format, size_t n_entries)
+{
+    if (format == LMN_SPARSE_F32) {
+        return 0.0;
+    }
+    if (format == LMN_SPARSE_BF16) {
+        return 0x1p-16;
+    }
+    const double others = (double)(n_entries < SCALED_BLOCK ? n_entries : SCALED_BLOCK) - 1.0;
+    const double steps = format == LMN_SPARSE_Q8 ? 127.0 : 7.0;
+    const double lost = others / (4.0 * steps * steps);
+    return lost / (1.0 + lost);
+}
+
+static double contraction(const void *config_memory, size_t level, lmn_layer_shape shape)
+{
+    const topk_config *config = config_memory;
+    const lmn__topk_quota quota = quota_of(config, level, shape.count);
+    const double kept = (double)quota.fewest / (double)shape.count;
+    return kept * (1.0 - rounding_loss((lmn_sparse_values)config->format, quota.most));
 }
 
 /*
@@ -148,177 +189,65 @@ static double contraction(const void *config, size_t level, lmn_layer_shape shap
  */
 static lmn_eta_rule eta(const void *config, size_t level, lmn_layer_shape shape)
 {
-    const double density = contraction(config, level, shape);
+    const double density = (double)entries_kept(config, level, shape.count) / (double)shape.count;
     return (lmn_eta_rule){.suggested = density, .limit = 2.0 * density};
 }
 
-/* A message that is being written. */
-typedef struct writer {
-    const float *vector;
-    unsigned char *indices; /* where the next index goes */
-    unsigned char *values;  /* where the next value goes */
-    uint32_t key;           /* larger keys are sent, */
-    size_t n_equal;         /* and so many more of this one */
-} writer;
-
-/* Signed, since baseline x86-64 has no unsigned vector comparison; keys are below 2^31. */
-static bool block_has(const float *vector, uint32_t key)
+static lmn_status encode(const void *config_memory, lmn_encode_job *job, lmn_error *err)
 {
-    uint32_t found = 0;
-#pragma omp simd reduction(| : found)
-    for (size_t i = 0; i < BLOCK; i++) {
-        found |= (uint32_t)((int32_t)lmn__key(vector[i]) >= (int32_t)key);
-    }
-    return found != 0;
-}
-
-/* Send what the cut selects among entries first .. end - 1. */
-static void send_range(writer *w, size_t first, size_t end)
-{
-    for (size_t i = first; i < end; i++) {
-        const uint32_t key = lmn__key(w->vector[i]);
-        const bool is_equal = key == w->key && w->n_equal > 0;
-        if (key > w->key || is_equal) {
-            const uint32_t index = (uint32_t)i;
-            memcpy(w->indices, &index, WORD_BYTES);
-            memcpy(w->values, &w->vector[i], WORD_BYTES);
-            w->indices += WORD_BYTES;
-            w->values += WORD_BYTES;
-            w->n_equal -= (size_t)is_equal;
-        }
-    }
-}
-
-/* The vector, formed into scratch behind the workspace of the selection. */
-static float *form_vector(lmn_encode_job *job)
-{
-    float *const vector =
-        (float *)((unsigned char *)job->scratch + lmn__select_scratch_bytes(job->count));
-    job->is_finite = true;
-    for (size_t first = 0; first < job->count; first += LMN__TILE) {
-        const size_t rest = job->count - first;
-        const size_t count = rest < LMN__TILE ? rest : LMN__TILE;
-        job->is_finite &= job->source->form(job->source->user, first, count, vector + first);
-        job->source->sent(job->source->user, first, count, vector + first, NULL);
-    }
-    return vector;
-}
-
-static lmn_status encode(const void *config, lmn_encode_job *job, lmn_error *err)
-{
+    const topk_config *config = config_memory;
     if (job->count > UINT32_MAX) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "topk numbers entries with 32 bits, but a layer has %zu; cut it",
                              job->count);
     }
-    const float *vector = form_vector(job);
+    const lmn__topk_quota quota = quota_of(config, job->level, job->count);
+    const lmn__entries entries = lmn__topk_select(job, &quota);
     job->payload_bytes = 0;
     if (!job->is_finite) {
         return LMN_OK;
     }
-    lmn__cut cut = {0};
-    if (job->count > 0) {
-        const size_t k = entries_kept(config, job->level, job->count);
-        cut = lmn__select_cut(vector, job->count, k, job->scratch);
-    }
-    const uint32_t n_entries = (uint32_t)(cut.n_above + cut.n_equal);
-    memcpy(job->payload, &n_entries, WORD_BYTES);
-    writer w = {.vector = vector,
-                .indices = job->payload + WORD_BYTES,
-                .values = job->payload + WORD_BYTES + WORD_BYTES * n_entries,
-                .key = cut.key,
-                .n_equal = cut.n_equal};
-    const size_t whole = job->count / BLOCK * BLOCK;
-    for (size_t first = 0; first < whole; first += BLOCK) {
-        if (block_has(vector + first, cut.key)) {
-            send_range(&w, first, first + BLOCK);
-        }
-    }
-    send_range(&w, whole, job->count);
-    const unsigned char *entries = job->payload + WORD_BYTES;
-    job->source->sent_entries(job->source->user, n_entries, (const uint32_t *)(const void *)entries,
-                              (const float *)(const void *)(entries + WORD_BYTES * n_entries));
-    job->payload_bytes = message_bytes(n_entries);
+    const lmn_sparse_values format = (lmn_sparse_values)config->format;
+    job->payload_bytes =
+        lmn_sparse_write(entries.indices, entries.values, entries.n,
+                         (lmn_range){.first = 0, .count = job->count}, format, job->payload);
+    lmn_sparse_round(entries.values, entries.n, format);
+    job->source->sent_entries(job->source->user, entries.n, entries.indices, entries.values);
     return LMN_OK;
 }
 
-static uint32_t word_at(const unsigned char *words, size_t index)
+static lmn_sparse_message message_of(const lmn_decode_job *job)
 {
-    uint32_t word = 0;
-    memcpy(&word, words + WORD_BYTES * index, WORD_BYTES);
-    return word;
-}
-
-/* Indices ascend and lie in the vector, values are finite; n_entries fits the payload. */
-static lmn_status check_entries(const lmn_decode_job *job, size_t n_entries, lmn_error *err)
-{
-    const unsigned char *indices = job->payload + WORD_BYTES;
-    const unsigned char *values = indices + WORD_BYTES * n_entries;
-    uint64_t smallest = 0; /* that the next index may be */
-    for (size_t i = 0; i < n_entries; i++) {
-        const uint32_t index = word_at(indices, i);
-        if (index < smallest || index >= job->count) {
-            return lmn_error_set(err, LMN_ERR_MESSAGE,
-                                 "topk message: entry %zu has index %u; from %llu to %zu would fit",
-                                 i, (unsigned)index, (unsigned long long)smallest, job->count - 1);
-        }
-        smallest = (uint64_t)index + 1;
-        if ((word_at(values, i) & LMN__KEY_MASK) >= LMN__KEY_INFINITY) {
-            return lmn_error_set(err, LMN_ERR_MESSAGE,
-                                 "topk message: entry %zu (index %u) is NaN or infinity", i,
-                                 (unsigned)index);
-        }
-    }
-    return LMN_OK;
+    return (lmn_sparse_message){.payload = job->payload,
+                                .bytes = job->payload_bytes,
+                                .range = {.first = 0, .count = job->count}};
 }
 
 static lmn_status check(const void *config, const lmn_decode_job *job, lmn_error *err)
 {
-    if (job->payload_bytes < WORD_BYTES) {
-        return lmn_error_set(err, LMN_ERR_MESSAGE, "topk message: %zu bytes are too few for a head",
-                             job->payload_bytes);
-    }
-    const size_t n_entries = word_at(job->payload, 0);
-    const size_t n_allowed = entries_kept(config, job->level, job->count);
-    if (n_entries > n_allowed) {
-        return lmn_error_set(err, LMN_ERR_MESSAGE,
-                             "topk message: says %zu entries where at most %zu can be", n_entries,
-                             n_allowed);
-    }
-    if (job->payload_bytes != message_bytes(n_entries)) {
-        return lmn_error_set(err, LMN_ERR_MESSAGE,
-                             "topk message: %zu entries take %zu bytes, but there are %zu",
-                             n_entries, message_bytes(n_entries), job->payload_bytes);
-    }
-    return check_entries(job, n_entries, err);
+    const lmn_sparse_message message = message_of(job);
+    return lmn_sparse_check(&message, quota_of(config, job->level, job->count).most, err);
 }
 
 static void decode_add(const void *config, const lmn_decode_job *job, float weight, float *acc)
 {
     (void)config;
-    const size_t n_entries = word_at(job->payload, 0);
-    const unsigned char *indices = job->payload + WORD_BYTES;
-    const unsigned char *values = indices + WORD_BYTES * n_entries;
-    for (size_t i = 0; i < n_entries; i++) {
-        float value = 0.0F;
-        memcpy(&value, values + WORD_BYTES * i, WORD_BYTES);
-        acc[word_at(indices, i)] += weight * value;
-    }
+    const lmn_sparse_message message = message_of(job);
+    lmn_sparse_add(&message, weight, acc);
 }
 
 static void error_curve(const void *config_memory, const float *vector, lmn_layer_shape shape,
                         double *squared_error_out, void *scratch)
 {
     const topk_config *config = config_memory;
-    const size_t count = shape.count;
     size_t kept[DENSITIES_MAX] = {0};
     for (size_t i = 0; i < config->n_densities; i++) {
-        kept[i] = entries_kept(config, i + 1, count);
+        kept[i] = entries_kept(config, i + 1, shape.count);
         squared_error_out[i + 1] = 0.0;
     }
-    if (count > 0) {
-        lmn__select_rest_energy(vector, count, kept, config->n_densities, squared_error_out + 1,
-                                scratch);
+    if (shape.count > 0) {
+        lmn__topk_error_curve(vector, shape.count, kept, config->n_densities,
+                              (lmn_sparse_values)config->format, squared_error_out + 1, scratch);
     }
 }
 
@@ -338,6 +267,7 @@ const lmn__compressor_family lmn__compressor_topk = {
     .level_format = level_format,
     .payload_bytes = payload_bytes,
     .scratch_bytes = scratch_bytes,
+    .memory = memory_of,
     .contraction = contraction,
     .eta = eta,
     .error_curve = error_curve,
