@@ -12,8 +12,11 @@
  *     econtrol  g - h_i + eta e      h_i += D_i, e += g - h_i      h += D        h
  *
  * A mechanism that tracks keeps an estimate h_i of its own gradient, and all ranks keep the same
- * h = mean h_i. The caller (lamina/reducer.h) adds what was sent: to h_i and to h for a mechanism
- * that tracks, else to a cleared u. All else is here. Mechanisms know nothing of messages.
+ * h = mean h_i, to which the caller (lamina/reducer.h) adds D. Mechanisms know nothing of messages.
+ *
+ * They work tile by tile, so that forming v, encoding it and noting what was sent of it can be one
+ * pass over memory. The states of a step are read from one array and written to another: a step
+ * that is dropped leaves no trace, and one that counts is made permanent by exchanging pointers.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -59,28 +62,40 @@ const char *lmn_feedback_state_name(const lmn_feedback *feedback, size_t index);
  */
 double lmn_feedback_eta(const lmn_feedback *feedback, double suggested);
 
-/** One layer of one rank; memory is the caller's. */
-typedef struct lmn_feedback_layer {
+/** A part of one layer of one rank; memory is the caller's. */
+typedef struct lmn_feedback_tile {
     size_t count;
     double eta;
-    bool whole;                            /* v travels whole: formed as if h_i were 0, so that h_i
-                                              and h are set anew instead of drifting */
-    const float *gradient;                 /* [count] g */
-    float *vector;                         /* [count] v, later the residual v - D_i */
-    float *state[LMN_FEEDBACK_STATES_MAX]; /* [count] each, in the order of their names */
-} lmn_feedback_layer;
+    bool whole;            /* v travels whole: formed as if h_i were 0, so that h_i and h are set
+                              anew instead of drifting */
+    const float *gradient; /* [count] g */
+    /* [count] each, in the order of their names: before the step, and after it. The two may be the
+       same memory. A state of which lmn_feedback_rewrites is false has no `next` (NULL) where only
+       entries are sent. */
+    const float *state[LMN_FEEDBACK_STATES_MAX];
+    float *next[LMN_FEEDBACK_STATES_MAX];
+} lmn_feedback_tile;
 
 /**
- * vector = v. States stay as they are, so a step can still be dropped.
+ * vector [count] = v. A pure function of the tile, which may be formed again.
  * Returns false when the gradient or v holds NaN or infinity; vector is then not to be used.
  */
-bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_layer *layer);
+bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_tile *tile, float *vector);
 
 /**
- * Make the step permanent. vector holds the residual v - D_i, and state 0 of a mechanism that
- * tracks is already h_i + D_i, or D_i where v travelled whole.
+ * next = the states after a step that sends `sent` of v. Any thread, for tiles that do not overlap.
+ * vector  [count] v as it was formed
+ * sent    [count] C(v), v itself where it travels whole; NULL: nothing is sent of this tile, or
+ *         single entries that the caller adds later: next += lmn_feedback_sent_factor * C(v)
  */
-void lmn_feedback_commit(const lmn_feedback *feedback, const lmn_feedback_layer *layer);
+void lmn_feedback_advance(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
+                          const float *vector, const float *sent);
+
+/** By how much a state grows with what is sent: 1 for h_i, -1 for e. */
+float lmn_feedback_sent_factor(const lmn_feedback *feedback, size_t index);
+
+/** Whether a state changes although nothing is sent: true for e, false for h_i. */
+bool lmn_feedback_rewrites(const lmn_feedback *feedback, size_t index);
 
 /** Mechanisms that exist, for help texts: entry `index`, or NULL past the last. */
 const lmn_spec_entry *lmn_feedback_entry(size_t index);

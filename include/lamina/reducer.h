@@ -58,6 +58,7 @@ typedef struct lmn_reducer_options {
     size_t bucket_bytes;  /* gradients of one exchange, dense bytes; 4 MiB */
     size_t dense_below;   /* layers with fewer elements always travel dense; 1024 */
     size_t n_scalars;     /* extra numbers summed over ranks with every step; 0 */
+    uint64_t seed;        /* of the compressor's random numbers; 0 */
 } lmn_reducer_options;
 
 lmn_reducer_options lmn_reducer_options_default(void);
@@ -152,9 +153,16 @@ void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *te
 /** Payload bytes of this layer's message in the last step (dense: 4 * count). */
 uint64_t lmn_reducer_layer_bytes(const lmn_reducer *reducer, size_t layer);
 
-/** Add everything the reducer remembers to a checkpoint's list. The list borrows its memory. */
+/** Add everything the reducer remembers to a checkpoint's list. The list borrows its memory; before
+ *  it is written, call lmn_reducer_settle. */
 lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state,
                                  lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Bring what the reducer remembers to the memory that lmn_reducer_add_state named: a step may leave
+ * it elsewhere. Not while a step is open. Local.
+ */
+void lmn_reducer_settle(lmn_reducer *reducer);
 
 /**
  * To be called after lmn_checkpoint_read loaded that list: take over what was loaded, and refuse

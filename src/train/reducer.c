@@ -1,5 +1,5 @@
 /*
- * The reducer's life: options, memory, collectives.
+ * The reducer's life: options, layers, exchanges.
  *
  * Creation is local until all ranks agree that they have what they need; only then are collectives
  * made, so a rank that runs out of memory leaves nobody waiting.
@@ -8,10 +8,9 @@
  */
 #include "lamina/reducer.h"
 
+#include "exchange_internal.h"
 #include "lamina/hash.h"
-#include "reducer_internal.h"
 
-#include <assert.h>
 #include <string.h>
 
 lmn_reducer_options lmn_reducer_options_default(void)
@@ -21,7 +20,8 @@ lmn_reducer_options lmn_reducer_options_default(void)
                                  .allocate = "uniform",
                                  .bucket_bytes = (size_t)4 << 20,
                                  .dense_below = 1024,
-                                 .n_scalars = 0};
+                                 .n_scalars = 0,
+                                 .seed = 0};
 }
 
 static lmn_status check_arguments(const lmn_reducer_layer *layers, size_t n_layers,
@@ -78,6 +78,7 @@ static lmn_status copy_layers(lmn_reducer *reducer, const lmn_reducer_layer *lay
     for (size_t i = 0; i < n_layers; i++) {
         const lmn_status status =
             copy_layer(&layers[i], reducer->dense_below, &reducer->layers[i], err);
+        reducer->layers[i].index = i;
         if (status != LMN_OK) {
             return status;
         }
@@ -103,81 +104,6 @@ static lmn_status create_methods(lmn_reducer *reducer, const lmn_reducer_options
     return status;
 }
 
-/* f32 vectors of its own that a layer needs beside the regions of its bucket. */
-static size_t vectors_per_layer(const lmn_reducer *reducer, const lmn__layer *layer)
-{
-    if (layer->small) {
-        return 1; /* the gradient */
-    }
-    return 1 + lmn_feedback_state_count(reducer->feedback) +
-           (lmn_feedback_tracks(reducer->feedback) ? 1 : 0) +
-           (lmn_allocator_adapts(reducer->allocator) ? 1 : 0);
-}
-
-static size_t arena_bytes(const lmn_reducer *reducer)
-{
-    size_t bytes = 0;
-    size_t scratch = 0;
-    for (size_t i = 0; i < reducer->n_layers; i++) {
-        const lmn__layer *layer = &reducer->layers[i];
-        bytes += vectors_per_layer(reducer, layer) * lmn_align_up(layer->count * sizeof(float));
-        const size_t needed =
-            lmn_compressor_scratch_bytes(reducer->compressor, lmn__layer_shape(layer));
-        scratch = !layer->small && needed > scratch ? needed : scratch;
-    }
-    for (size_t i = 0; i < reducer->n_buckets; i++) {
-        const lmn__bucket *bucket = &reducer->buckets[i];
-        bytes += 2 * lmn_align_up(bucket->capacity * sizeof(float));
-        bytes += lmn_align_up(bucket->message_capacity);
-    }
-    return bytes + lmn_align_up(scratch);
-}
-
-static float *take_vector(lmn_reducer *reducer, size_t count)
-{
-    float *const vector = lmn_arena_take(reducer->arena, count, sizeof(float));
-    assert(vector != NULL); /* arena_bytes counts what is taken */
-    return vector;
-}
-
-static void take_layer_memory(lmn_reducer *reducer, lmn__layer *layer)
-{
-    layer->gradient = take_vector(reducer, layer->count);
-    if (layer->small) {
-        return;
-    }
-    const size_t n_states = lmn_feedback_state_count(reducer->feedback);
-    for (size_t i = 0; i < n_states; i++) {
-        layer->state[i] = take_vector(reducer, layer->count);
-    }
-    if (lmn_feedback_tracks(reducer->feedback)) {
-        layer->tracked = take_vector(reducer, layer->count);
-    }
-    if (lmn_allocator_adapts(reducer->allocator)) {
-        layer->observed = take_vector(reducer, layer->count);
-    }
-}
-
-static lmn_status take_memory(lmn_reducer *reducer, lmn_error *err)
-{
-    const size_t bytes = arena_bytes(reducer);
-    const lmn_status status = lmn_arena_create(bytes, &reducer->arena, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    for (size_t place = 0; place < reducer->n_layers; place++) {
-        take_layer_memory(reducer, &reducer->layers[reducer->order[place]]);
-    }
-    for (size_t i = 0; i < reducer->n_buckets; i++) {
-        lmn__bucket *bucket = &reducer->buckets[i];
-        bucket->vectors = take_vector(reducer, bucket->capacity);
-        bucket->averages = take_vector(reducer, bucket->capacity);
-        bucket->message = lmn_arena_take(reducer->arena, bucket->message_capacity, 1);
-    }
-    reducer->scratch = lmn_arena_take(reducer->arena, bytes - lmn_arena_used(reducer->arena), 1);
-    return LMN_OK;
-}
-
 static lmn_status take_tables(lmn_reducer *reducer, lmn_error *err)
 {
     const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
@@ -197,12 +123,37 @@ static lmn_status take_tables(lmn_reducer *reducer, lmn_error *err)
     return LMN_OK;
 }
 
+static lmn_status create_exchange(lmn_reducer *reducer, lmn__bucket *bucket,
+                                  const lmn__exchange_kind *kind, lmn_error *err)
+{
+    lmn__exchange **place = &bucket->exchanges[bucket->n_exchanges];
+    const lmn_status status = kind->create(reducer, bucket, place, err);
+    bucket->n_exchanges += *place != NULL ? 1 : 0; /* also one that is half-built */
+    return status;
+}
+
+/* The dense one first: what others do with layers that travelled dense comes after it. */
+static lmn_status create_exchanges(lmn_reducer *reducer, lmn_error *err)
+{
+    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    lmn_status status = LMN_OK;
+    for (size_t i = 0; i < reducer->n_buckets && status == LMN_OK; i++) {
+        lmn__bucket *bucket = &reducer->buckets[i];
+        status = create_exchange(reducer, bucket, &lmn__exchange_dense, err);
+        if (status == LMN_OK && kind != NULL) {
+            status = create_exchange(reducer, bucket, kind, err);
+        }
+    }
+    return status;
+}
+
 /* Everything that one rank can do, and fail at, alone. */
 static lmn_status prepare(lmn_reducer *reducer, const lmn_reducer_layer *layers, size_t n_layers,
                           const lmn_reducer_options *options, lmn_error *err)
 {
     lmn_status status = check_arguments(layers, n_layers, options, err);
     if (status == LMN_OK) {
+        reducer->seed = options->seed;
         reducer->bucket_bytes = options->bucket_bytes;
         reducer->dense_below = options->dense_below;
         reducer->n_scalars = options->n_scalars;
@@ -217,12 +168,16 @@ static lmn_status prepare(lmn_reducer *reducer, const lmn_reducer_layer *layers,
     if (status != LMN_OK) {
         return status;
     }
-    for (size_t i = 0; i < reducer->n_buckets; i++) {
-        lmn__bucket *bucket = &reducer->buckets[i];
-        bucket->message_capacity = lmn__reducer_message_capacity(reducer, bucket);
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        lmn__layer *layer = &reducer->layers[i];
+        layer->feedback = layer->small ? reducer->passthrough : reducer->feedback;
     }
-    status = take_memory(reducer, err);
-    return status == LMN_OK ? take_tables(reducer, err) : status;
+    lmn__reducer_size_buckets(reducer);
+    status = lmn__reducer_take_memory(reducer, err);
+    if (status == LMN_OK) {
+        status = take_tables(reducer, err);
+    }
+    return status == LMN_OK ? create_exchanges(reducer, err) : status;
 }
 
 static uint64_t description_hash(const lmn_reducer *reducer, const lmn_reducer_options *options)
@@ -231,7 +186,7 @@ static uint64_t description_hash(const lmn_reducer *reducer, const lmn_reducer_o
     hash = lmn_hash64(options->feedback, strlen(options->feedback), hash);
     hash = lmn_hash64(options->allocate, strlen(options->allocate), hash);
     const uint64_t numbers[] = {options->bucket_bytes, options->dense_below, options->n_scalars,
-                                reducer->n_layers};
+                                options->seed, reducer->n_layers};
     hash = lmn_hash64(numbers, sizeof numbers, hash);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
@@ -240,13 +195,11 @@ static uint64_t description_hash(const lmn_reducer *reducer, const lmn_reducer_o
     return hash;
 }
 
-static lmn_status connect_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_error *err)
+static lmn_status connect_bucket(lmn__bucket *bucket, lmn_error *err)
 {
-    lmn_status status = lmn_allreduce_create(reducer->world, LMN_REDUCTION_SUM_F32,
-                                             bucket->capacity, &bucket->allreduce, err);
-    if (status == LMN_OK && bucket->message_capacity > 0) {
-        status = lmn_allgatherv_create(reducer->world, bucket->message_capacity,
-                                       &bucket->allgatherv, err);
+    lmn_status status = LMN_OK;
+    for (size_t e = 0; e < bucket->n_exchanges && status == LMN_OK; e++) {
+        status = bucket->exchanges[e]->kind->connect(bucket->exchanges[e], err);
     }
     return status;
 }
@@ -256,7 +209,7 @@ static lmn_status connect(lmn_reducer *reducer, const lmn_reducer_options *optio
     lmn_status status = lmn_world_check_same(reducer->world, "the reducer's layers and options",
                                              description_hash(reducer, options), err);
     for (size_t i = 0; i < reducer->n_buckets && status == LMN_OK; i++) {
-        status = connect_bucket(reducer, &reducer->buckets[i], err);
+        status = connect_bucket(&reducer->buckets[i], err);
     }
     return status;
 }
@@ -310,8 +263,10 @@ void lmn_reducer_destroy(lmn_reducer *reducer)
         return;
     }
     for (size_t i = 0; i < reducer->n_buckets; i++) {
-        lmn_collective_destroy(reducer->buckets[i].allreduce);
-        lmn_collective_destroy(reducer->buckets[i].allgatherv);
+        const lmn__bucket *bucket = &reducer->buckets[i];
+        for (size_t e = 0; e < bucket->n_exchanges; e++) {
+            bucket->exchanges[e]->kind->destroy(bucket->exchanges[e]);
+        }
     }
     for (size_t i = 0; i < reducer->n_layers; i++) {
         lmn_free(reducer->layers[i].name);

@@ -1,10 +1,15 @@
 /*
  * What the files of the reducer share.
  *
- * Memory of one layer, f32 each: gradient g and the states of the feedback mechanism stay in place
- * for the life of the reducer. The vector v and the average D are scratch: inside the region of its
- * bucket, dense layers come first, so that one allreduce covers them, and gathered layers follow.
- * Which are dense may change from step to step; the region is then laid out anew.
+ * Memory of one layer, f32 each: the gradient g and the states of the feedback mechanism stay in
+ * place for the life of the reducer. Where an encoder rewrites states while it walks v, there are
+ * two arrays of each: the states before the step and those after it, which change places when the
+ * step counts.
+ *
+ * A bucket has two regions for vectors of one step: v where it must be in memory, and the average
+ * where the estimate is not h. Inside them the layers that travel dense come first, so that one
+ * allreduce covers them, and compressed layers follow. Which are dense may change from step to
+ * step; the regions are then laid out anew.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -23,37 +28,49 @@ enum { LMN__VERDICT_NONFINITE = 0, LMN__VERDICT_FAILED = 1, LMN__VERDICT_COUNT =
 
 typedef struct lmn__layer {
     char *name; /* owned */
+    size_t index;
     size_t n_dims;
     size_t dims[LMN_STATE_DIMS_MAX];
     size_t count;
     size_t bucket;
     bool small;          /* always dense and outside error feedback */
+    bool may_be_dense;   /* in some step */
     bool ready;          /* handed over in this step */
     size_t travel_level; /* of the open or last step; differs from the plan while warming up */
     double eta;          /* at travel_level */
     uint64_t message_bytes;
+    const lmn_feedback *feedback; /* borrowed; of a small layer `none` */
     float *gradient;
-    float *vector;  /* in the bucket's region */
-    float *average; /* in the bucket's region */
-    float *tracked; /* h, the same on all ranks; NULL when the mechanism does not track */
+    float *vector;  /* in the bucket's region; NULL where v need not be in memory */
+    float *average; /* in the bucket's region; NULL where the estimate is `tracked` */
+    float *tracked; /* h, the same on all ranks; NULL when the mechanism does not track, or h is
+                       kept in slices */
     float *state[LMN_FEEDBACK_STATES_MAX];
-    float *observed; /* sum of v over the allocator's window; NULL when it does not look */
+    float *next[LMN_FEEDBACK_STATES_MAX]; /* NULL where a state is advanced in place */
+    bool is_swapped;                      /* states and memory have changed places with `next` */
+    lmn_compressor_memory memory_kind;
+    float *memory;      /* of the compressor; NULL when it keeps none */
+    float *memory_next; /* NULL where memory changes in the commit only */
+    float *observed;    /* sum of v over the allocator's window; NULL when it does not look */
 } lmn__layer;
+
+typedef struct lmn__exchange lmn__exchange; /* exchange_internal.h */
+
+#define LMN__EXCHANGES_MAX 2
 
 typedef struct lmn__bucket {
     size_t first_layer, layer_count; /* consecutive places in reducer->order */
-    size_t capacity;                 /* f32 in each region */
-    size_t dense_count;              /* leading f32 that travel by allreduce */
-    size_t gathered_layers;
-    size_t pending; /* layers of this step not yet handed over */
+    size_t n_extra;                  /* f32 that travel behind the dense layers: the verdict */
+    size_t vector_capacity;          /* f32 in each region */
+    size_t average_capacity;
+    size_t dense_count;       /* leading f32 that travel by allreduce, n_extra of them last */
+    size_t compressed_layers; /* in this step */
+    size_t pending;           /* layers of this step not yet handed over */
     bool started;
-    float *vectors;  /* [capacity] */
-    float *averages; /* [capacity] */
-    size_t message_capacity;
-    size_t message_bytes;
-    unsigned char *message;     /* [message_capacity] */
-    lmn_collective *allreduce;  /* NULL when nothing can travel dense */
-    lmn_collective *allgatherv; /* NULL when nothing can be gathered */
+    float *vectors;  /* [vector_capacity] */
+    float *averages; /* [average_capacity] */
+    size_t n_exchanges;
+    lmn__exchange *exchanges[LMN__EXCHANGES_MAX]; /* owned */
 } lmn__bucket;
 
 struct lmn_reducer {
@@ -64,6 +81,7 @@ struct lmn_reducer {
     lmn_feedback *passthrough; /* `none`, for small layers */
     lmn_allocator *allocator;
     size_t bucket_bytes, dense_below, n_scalars; /* lmn_reducer_options */
+    uint64_t seed;
     size_t n_layers;
     lmn__layer *layers;
     size_t *order; /* [n_layers] layers by bucket: small ones are in the last */
@@ -79,6 +97,7 @@ struct lmn_reducer {
     uint64_t observed_steps;
     /* The open step. */
     bool open;
+    bool is_laid_out; /* once: travel levels and places in the regions are known */
     uint64_t step;
     size_t next_bucket; /* the first not yet started */
     bool nonfinite;
@@ -87,29 +106,21 @@ struct lmn_reducer {
     float scalars[LMN_REDUCER_SCALARS_MAX];
     uint64_t bytes_before;
     double seconds_encode;
+    double seconds_decode;
 };
 
 /* reducer_plan.c: which layers share a bucket, at which level each travels, where its vector lies.
  */
 lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err);
+void lmn__reducer_size_buckets(lmn_reducer *reducer);
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer);
 lmn_layer_shape lmn__layer_shape(const lmn__layer *layer);
 size_t lmn__reducer_travel_level(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);
 uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);
-size_t lmn__reducer_message_capacity(const lmn_reducer *reducer, const lmn__bucket *bucket);
 uint64_t lmn__reducer_plan_hash(const lmn_reducer *reducer);
 
-/* reducer_frame.c: the bytes of a bucket's message. */
-size_t lmn__segment_bytes(size_t payload_bytes);
-size_t lmn__frame_header_bytes(void);
-lmn_status lmn__frame_encode(lmn_reducer *reducer, lmn__bucket *bucket, lmn_error *err);
-lmn_status lmn__frame_check(const lmn_reducer *reducer, const lmn__bucket *bucket, int rank,
-                            lmn_error *err);
-lmn_decode_job lmn__frame_segment(const lmn_reducer *reducer, const lmn__bucket *bucket, int rank,
-                                  size_t segment);
-
-/* reducer_step.c: a layer as error feedback sees it. */
-lmn_feedback_layer lmn__layer_view(const lmn__layer *layer);
+/* reducer_memory.c: arrays of layers and regions of buckets. Local. */
+lmn_status lmn__reducer_take_memory(lmn_reducer *reducer, lmn_error *err);
 
 /* reducer_commit.c: local and infallible, after the verdict. */
 void lmn__reducer_commit(lmn_reducer *reducer);

@@ -1,5 +1,5 @@
 /*
- * Buckets, travel levels and the layout of a bucket's region.
+ * Buckets, travel levels and the layout of a bucket's regions.
  *
  * Layers keep the order in which their gradients become ready and are cut into buckets of about
  * bucket_bytes. Small layers are put together in the last bucket, whose exchange ends the step: a
@@ -7,8 +7,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "exchange_internal.h"
 #include "lamina/hash.h"
-#include "reducer_internal.h"
 
 #include <string.h>
 
@@ -18,10 +18,9 @@ static int planning_size(const lmn_reducer *reducer)
     return reducer->size > 1 ? reducer->size : 2;
 }
 
-/* By direct exchange, which is how a layer travels inside a bucket of some size. */
-static uint64_t dense_bytes(const lmn_reducer *reducer, size_t count)
+static uint64_t dense_bytes(const lmn_reducer *reducer, lmn_layer_shape shape)
 {
-    return 2 * (uint64_t)(planning_size(reducer) - 1) * count * sizeof(float);
+    return lmn__exchange_dense.wire_bytes(reducer->compressor, planning_size(reducer), shape, 0);
 }
 
 lmn_layer_shape lmn__layer_shape(const lmn__layer *layer)
@@ -30,26 +29,25 @@ lmn_layer_shape lmn__layer_shape(const lmn__layer *layer)
                              .rows = layer->n_dims >= 2 && layer->count > 0 ? layer->dims[0] : 1};
 }
 
-static uint64_t gathered_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
+static uint64_t compressed_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
-    const int size = planning_size(reducer);
-    const size_t payload = lmn_compressor_payload_bytes(reducer->compressor, level, shape);
-    return lmn_allgatherv_bytes(size, (uint64_t)size * lmn__segment_bytes(payload));
+    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    return kind->wire_bytes(reducer->compressor, planning_size(reducer), shape, level);
 }
 
 size_t lmn__reducer_travel_level(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
-    if (lmn_compressor_combine(reducer->compressor, level) != LMN_COMBINE_SPARSE) {
+    if (level == 0 || lmn__exchange_kind_of(reducer->compressor) == NULL) {
         return 0;
     }
-    return gathered_bytes(reducer, shape, level) < dense_bytes(reducer, shape.count) ? level : 0;
+    return compressed_bytes(reducer, shape, level) < dense_bytes(reducer, shape) ? level : 0;
 }
 
 uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
     return lmn__reducer_travel_level(reducer, shape, level) == 0
-               ? dense_bytes(reducer, shape.count)
-               : gathered_bytes(reducer, shape, level);
+               ? dense_bytes(reducer, shape)
+               : compressed_bytes(reducer, shape, level);
 }
 
 /* Places the layers of one kind in the order; returns the next free place. */
@@ -71,7 +69,6 @@ static void add_to_bucket(lmn_reducer *reducer, size_t place, size_t index)
         bucket->first_layer = place;
     }
     bucket->layer_count++;
-    bucket->capacity += lmn_align_up_f32(layer->count);
     layer->bucket = index;
 }
 
@@ -87,50 +84,70 @@ lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err)
     place_layers(reducer, true, large_count);
     const size_t limit = reducer->bucket_bytes / sizeof(float);
     size_t index = 0;
+    size_t filled = 0;
     for (size_t place = 0; place < large_count; place++) {
         const size_t count = reducer->layers[reducer->order[place]].count;
-        const lmn__bucket *bucket = &reducer->buckets[index];
-        if (bucket->layer_count > 0 && bucket->capacity + count > limit) {
+        if (reducer->buckets[index].layer_count > 0 && filled + count > limit) {
             index++;
+            filled = 0;
         }
         add_to_bucket(reducer, place, index);
+        filled += lmn_align_up_f32(count);
     }
     index += large_count > 0 ? 1 : 0;
     for (size_t place = large_count; place < reducer->n_layers; place++) {
         add_to_bucket(reducer, place, index);
     }
-    lmn__bucket *last = &reducer->buckets[index];
-    last->capacity += lmn_align_up_f32(LMN__VERDICT_COUNT + reducer->n_scalars);
+    reducer->buckets[index].n_extra = LMN__VERDICT_COUNT + reducer->n_scalars;
     reducer->n_buckets = index + 1;
     return LMN_OK;
 }
 
-size_t lmn__reducer_message_capacity(const lmn_reducer *reducer, const lmn__bucket *bucket)
+static bool may_be_dense(const lmn_reducer *reducer, const lmn__layer *layer)
 {
-    const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
-    size_t capacity = 0;
-    for (size_t place = 0; place < bucket->layer_count; place++) {
-        const lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
-        size_t largest = 0;
-        for (size_t level = 1; level < n_levels && !layer->small; level++) {
-            if (lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level) != 0) {
-                const size_t bytes = lmn__segment_bytes(lmn_compressor_payload_bytes(
-                    reducer->compressor, level, lmn__layer_shape(layer)));
-                largest = bytes > largest ? bytes : largest;
-            }
-        }
-        capacity += largest;
+    if (layer->small || lmn_feedback_starts_dense(reducer->feedback) ||
+        lmn_allocator_warms_up(reducer->allocator, 0)) {
+        return true;
     }
-    return capacity == 0 ? 0 : capacity + lmn__frame_header_bytes();
+    const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
+    for (size_t level = 0; level < n_levels; level++) {
+        if (lmn__may_have_level(reducer, layer, level) &&
+            lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
-/* Gives the layers of one kind (dense or gathered) their places from `offset` on. */
-static size_t place_vectors(lmn_reducer *reducer, const lmn__bucket *bucket, bool dense,
-                            size_t offset)
+static bool needs_vector(const lmn_reducer *reducer, const lmn__layer *layer, bool dense)
 {
+    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    return dense || (kind != NULL && kind->needs_vectors && lmn__may_be_compressed(reducer, layer));
+}
+
+void lmn__reducer_size_buckets(lmn_reducer *reducer)
+{
+    for (size_t place = 0; place < reducer->n_layers; place++) {
+        lmn__layer *layer = &reducer->layers[reducer->order[place]];
+        lmn__bucket *bucket = &reducer->buckets[layer->bucket];
+        const size_t count = lmn_align_up_f32(layer->count);
+        const bool dense = may_be_dense(reducer, layer);
+        layer->may_be_dense = dense;
+        bucket->vector_capacity += needs_vector(reducer, layer, dense) ? count : 0;
+        bucket->average_capacity += dense || !lmn__layer_has_mean(reducer, layer) ? count : 0;
+    }
+    lmn__bucket *last = &reducer->buckets[reducer->n_buckets - 1];
+    last->vector_capacity += lmn_align_up_f32(last->n_extra);
+    last->average_capacity += lmn_align_up_f32(last->n_extra);
+}
+
+/* Gives the dense layers their places in both regions; returns the f32 that they take. */
+static size_t place_dense(lmn_reducer *reducer, const lmn__bucket *bucket)
+{
+    size_t offset = 0;
     for (size_t place = 0; place < bucket->layer_count; place++) {
         lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
-        if ((layer->travel_level == 0) == dense) {
+        if (layer->travel_level == 0) {
             layer->vector = bucket->vectors + offset;
             layer->average = bucket->averages + offset;
             offset += lmn_align_up_f32(layer->count);
@@ -139,18 +156,35 @@ static size_t place_vectors(lmn_reducer *reducer, const lmn__bucket *bucket, boo
     return offset;
 }
 
-static void lay_out_bucket(lmn_reducer *reducer, lmn__bucket *bucket, bool last)
+/* Compressed layers follow, each in the regions that it needs. */
+static void place_compressed(lmn_reducer *reducer, lmn__bucket *bucket)
 {
-    bucket->gathered_layers = 0;
+    float *vector = bucket->vectors + bucket->dense_count;
+    float *average = bucket->averages + bucket->dense_count;
+    bucket->compressed_layers = 0;
     for (size_t place = 0; place < bucket->layer_count; place++) {
-        const size_t layer = reducer->order[bucket->first_layer + place];
-        bucket->gathered_layers += reducer->layers[layer].travel_level != 0 ? 1 : 0;
+        lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
+        if (layer->travel_level == 0) {
+            continue;
+        }
+        const size_t count = lmn_align_up_f32(layer->count);
+        const bool has_vector = needs_vector(reducer, layer, false);
+        const bool has_average = layer->tracked == NULL;
+        layer->vector = has_vector ? vector : NULL;
+        layer->average = has_average ? average : NULL;
+        vector += has_vector ? count : 0;
+        average += has_average ? count : 0;
+        bucket->compressed_layers++;
     }
-    bucket->dense_count = place_vectors(reducer, bucket, true, 0);
-    place_vectors(reducer, bucket, false, bucket->dense_count);
-    bucket->dense_count += last ? LMN__VERDICT_COUNT + reducer->n_scalars : 0;
+}
+
+static void lay_out_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
+{
+    bucket->dense_count = place_dense(reducer, bucket);
+    place_compressed(reducer, bucket);
+    bucket->dense_count += bucket->n_extra;
     /* Padding travels with its neighbours: it must not hold what once was a NaN. */
-    memset(bucket->vectors, 0, bucket->capacity * sizeof *bucket->vectors);
+    memset(bucket->vectors, 0, bucket->vector_capacity * sizeof *bucket->vectors);
 }
 
 static size_t next_travel_level(const lmn_reducer *reducer, size_t index)
@@ -167,7 +201,7 @@ static size_t next_travel_level(const lmn_reducer *reducer, size_t index)
 
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
 {
-    bool changed = reducer->layers[0].vector == NULL;
+    bool changed = !reducer->is_laid_out;
     for (size_t i = 0; i < reducer->n_layers; i++) {
         lmn__layer *layer = &reducer->layers[i];
         const size_t level = next_travel_level(reducer, i);
@@ -178,8 +212,9 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
         layer->eta = lmn_feedback_eta(reducer->feedback, rule.suggested);
     }
     for (size_t i = 0; i < reducer->n_buckets && changed; i++) {
-        lay_out_bucket(reducer, &reducer->buckets[i], i + 1 == reducer->n_buckets);
+        lay_out_bucket(reducer, &reducer->buckets[i]);
     }
+    reducer->is_laid_out = true;
 }
 
 uint64_t lmn__reducer_plan_hash(const lmn_reducer *reducer)

@@ -5,14 +5,15 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "reducer_internal.h"
+#include "exchange_internal.h"
 
 #include <stdio.h>
 
 #define STATE_NAME_BYTES 512
 
-static lmn_status add_vector_state(lmn_state *state, const char *group, lmn_state_kind kind,
-                                   const lmn__layer *layer, float *values, lmn_error *err)
+static lmn_status add_array(lmn_state *state, const char *group, lmn_state_kind kind,
+                            const lmn__layer *layer, size_t n_dims, const size_t *dims,
+                            float *values, lmn_error *err)
 {
     char name[STATE_NAME_BYTES];
     const int length = snprintf(name, sizeof name, "/%s/%s", group, layer->name);
@@ -20,8 +21,13 @@ static lmn_status add_vector_state(lmn_state *state, const char *group, lmn_stat
         return lmn_error_set(err, LMN_ERR_ARGUMENT, "layer name '%.64s...' is too long to be saved",
                              layer->name);
     }
-    return lmn_state_add_array(state, name, "1", kind, LMN_STATE_F32, layer->n_dims, layer->dims,
-                               values, err);
+    return lmn_state_add_array(state, name, "1", kind, LMN_STATE_F32, n_dims, dims, values, err);
+}
+
+static lmn_status add_vector_state(lmn_state *state, const char *group, lmn_state_kind kind,
+                                   const lmn__layer *layer, float *values, lmn_error *err)
+{
+    return add_array(state, group, kind, layer, layer->n_dims, layer->dims, values, err);
 }
 
 static lmn_status add_feedback_states(const lmn_reducer *reducer, const lmn__layer *layer,
@@ -49,9 +55,27 @@ static lmn_status add_layer_state(const lmn_reducer *reducer, const lmn__layer *
         status = add_vector_state(state, "feedback/mean_tracked_gradient", LMN_STATE_REPLICATED,
                                   layer, layer->tracked, err);
     }
+    if (status == LMN_OK && layer->memory != NULL) {
+        const lmn_state_kind kind =
+            layer->memory_kind.shared ? LMN_STATE_REPLICATED : LMN_STATE_PER_RANK;
+        status = add_array(state, "compression/memory", kind, layer, 1, &layer->memory_kind.count,
+                           layer->memory, err);
+    }
     if (status == LMN_OK && layer->observed != NULL) {
         status = add_vector_state(state, "allocation/observed", LMN_STATE_PER_RANK, layer,
                                   layer->observed, err);
+    }
+    return status;
+}
+
+static lmn_status add_exchange_states(const lmn__bucket *bucket, lmn_state *state, lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    for (size_t e = 0; e < bucket->n_exchanges && status == LMN_OK; e++) {
+        lmn__exchange *exchange = bucket->exchanges[e];
+        if (exchange->kind->add_state != NULL) {
+            status = exchange->kind->add_state(exchange, state, err);
+        }
     }
     return status;
 }
@@ -72,6 +96,9 @@ lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_err
             status = add_layer_state(reducer, &reducer->layers[i], state, err);
         }
     }
+    for (size_t i = 0; i < reducer->n_buckets && status == LMN_OK; i++) {
+        status = add_exchange_states(&reducer->buckets[i], state, err);
+    }
     return status;
 }
 
@@ -85,12 +112,33 @@ static lmn_status check_levels(const lmn_reducer *reducer, lmn_error *err)
                 "layer '%s' was saved at level %llu, but the compressor has levels 0 to %zu",
                 reducer->layers[i].name, (unsigned long long)reducer->levels[i], n_levels - 1);
         }
+        /* Memory was taken for the levels that a layer may have. */
+        const lmn__layer *layer = &reducer->layers[i];
+        const size_t level = (size_t)reducer->levels[i];
+        if (layer->small ? level != 0 : !lmn__may_have_level(reducer, layer, level)) {
+            return lmn_error_set(err, LMN_ERR_FORMAT,
+                                 "layer '%s' was saved at level %zu, at which it never travels",
+                                 layer->name, level);
+        }
     }
     return LMN_OK;
 }
 
+static void settle(lmn_reducer *reducer, bool copy)
+{
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        lmn__layer_settle(&reducer->layers[i], copy);
+    }
+}
+
+void lmn_reducer_settle(lmn_reducer *reducer)
+{
+    settle(reducer, true);
+}
+
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
 {
+    settle(reducer, false); /* what was loaded is in the arrays that the list names */
     const lmn_status status = lmn_agree(reducer->world, check_levels(reducer, err), err);
     if (status != LMN_OK) {
         return status;

@@ -7,8 +7,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "exchange_internal.h"
 #include "lamina/clock.h"
-#include "reducer_internal.h"
 
 #include <assert.h>
 #include <string.h>
@@ -18,9 +18,8 @@ static uint64_t bytes_sent(const lmn_reducer *reducer)
     uint64_t bytes = 0;
     for (size_t i = 0; i < reducer->n_buckets; i++) {
         const lmn__bucket *bucket = &reducer->buckets[i];
-        bytes += lmn_collective_bytes_sent(bucket->allreduce);
-        if (bucket->allgatherv != NULL) {
-            bytes += lmn_collective_bytes_sent(bucket->allgatherv);
+        for (size_t e = 0; e < bucket->n_exchanges; e++) {
+            bytes += bucket->exchanges[e]->kind->bytes_sent(bucket->exchanges[e]);
         }
     }
     return bytes;
@@ -39,6 +38,7 @@ lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err
     reducer->nonfinite = false;
     reducer->failure = LMN_OK;
     reducer->seconds_encode = 0.0;
+    reducer->seconds_decode = 0.0;
     reducer->bytes_before = bytes_sent(reducer);
     memset(reducer->scalars, 0, sizeof reducer->scalars);
     lmn__reducer_set_travel_levels(reducer);
@@ -53,14 +53,6 @@ lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err
     return LMN_OK;
 }
 
-/* What this rank cannot say honestly it says as zero or not at all; the verdict discards the step.
- */
-static void say_nothing(lmn__bucket *bucket)
-{
-    memset(bucket->vectors, 0, bucket->capacity * sizeof *bucket->vectors);
-    bucket->message_bytes = 0;
-}
-
 static void record_failure(lmn_reducer *reducer, lmn_status status, const lmn_error *cause)
 {
     if (reducer->failure != LMN_OK) {
@@ -73,53 +65,33 @@ static void record_failure(lmn_reducer *reducer, lmn_status status, const lmn_er
     }
 }
 
-static void note_nonfinite(lmn_reducer *reducer, const lmn__layer *layer)
+static void note_nonfinite(lmn_reducer *reducer, const lmn_error *cause)
 {
-    if (!reducer->nonfinite && reducer->failure == LMN_OK) {
-        (void)lmn_error_set(&reducer->failure_error, LMN_ERR_NONFINITE,
-                            "gradient of layer '%s' holds NaN or infinity on rank %d in step %llu",
-                            layer->name, reducer->rank, (unsigned long long)reducer->step);
+    if (reducer->failure == LMN_OK) {
+        reducer->failure_error = *cause;
     }
     reducer->nonfinite = true;
 }
 
-lmn_feedback_layer lmn__layer_view(const lmn__layer *layer)
+/* What this rank cannot say honestly it does not say; the verdict discards the step. */
+static bool is_silent(const lmn_reducer *reducer)
 {
-    lmn_feedback_layer view = {.count = layer->count,
-                               .eta = layer->eta,
-                               .whole = layer->travel_level == 0,
-                               .gradient = layer->gradient,
-                               .vector = layer->vector};
-    memcpy(view.state, layer->state, sizeof view.state);
-    return view;
+    return reducer->failure != LMN_OK || reducer->nonfinite;
 }
 
-/* Small layers pass by error feedback: what travels whole leaves no error. */
-static void form_layer(lmn_reducer *reducer, lmn__layer *layer)
+static void encode_bucket(lmn_reducer *reducer, const lmn__bucket *bucket)
 {
-    const lmn_feedback_layer view = lmn__layer_view(layer);
-    const lmn_feedback *feedback = layer->small ? reducer->passthrough : reducer->feedback;
-    if (!lmn_feedback_form(feedback, &view)) {
-        note_nonfinite(reducer, layer);
+    const double start = lmn_clock_seconds();
+    for (size_t e = 0; e < bucket->n_exchanges && !is_silent(reducer); e++) {
+        lmn_error cause = lmn_error_none();
+        const lmn_status status = bucket->exchanges[e]->kind->encode(bucket->exchanges[e], &cause);
+        if (status == LMN_ERR_NONFINITE) {
+            note_nonfinite(reducer, &cause);
+        } else if (status != LMN_OK) {
+            record_failure(reducer, status, &cause);
+        }
     }
-    if (layer->travel_level == 0) {
-        layer->message_bytes = layer->count * sizeof(float);
-    }
-}
-
-static void form_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
-{
-    for (size_t place = 0; place < bucket->layer_count; place++) {
-        form_layer(reducer, &reducer->layers[reducer->order[bucket->first_layer + place]]);
-    }
-    if (reducer->nonfinite || bucket->gathered_layers == 0) {
-        return;
-    }
-    lmn_error cause = lmn_error_none();
-    const lmn_status status = lmn__frame_encode(reducer, bucket, &cause);
-    if (status != LMN_OK) {
-        record_failure(reducer, status, &cause);
-    }
+    reducer->seconds_encode += lmn_clock_seconds() - start;
 }
 
 static float *verdict_of(const lmn_reducer *reducer, const lmn__bucket *last, float *region)
@@ -135,36 +107,16 @@ static void write_verdict(const lmn_reducer *reducer, const lmn__bucket *last)
     memcpy(verdict + LMN__VERDICT_COUNT, reducer->scalars, reducer->n_scalars * sizeof *verdict);
 }
 
-static void prepare_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
-{
-    const double start = lmn_clock_seconds();
-    if (reducer->failure == LMN_OK) {
-        form_bucket(reducer, bucket);
-    }
-    if (reducer->failure != LMN_OK || reducer->nonfinite) {
-        say_nothing(bucket);
-    }
-    reducer->seconds_encode += lmn_clock_seconds() - start;
-}
-
 static lmn_status start_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_error *err)
 {
-    prepare_bucket(reducer, bucket);
-    /* The last bucket is summed, because scalars are; its layers are divided in the commit. */
-    const bool last = bucket == &reducer->buckets[reducer->n_buckets - 1];
-    if (last) {
+    encode_bucket(reducer, bucket);
+    if (bucket->n_extra > 0) {
         write_verdict(reducer, bucket);
     }
     bucket->started = true;
     lmn_status status = LMN_OK;
-    if (bucket->dense_count > 0) {
-        status = lmn_allreduce_start(bucket->allreduce, bucket->vectors, bucket->averages,
-                                     bucket->dense_count, last ? 1.0F : 1.0F / (float)reducer->size,
-                                     err);
-    }
-    if (status == LMN_OK && bucket->gathered_layers > 0) {
-        status =
-            lmn_allgatherv_start(bucket->allgatherv, bucket->message, bucket->message_bytes, err);
+    for (size_t e = 0; e < bucket->n_exchanges && status == LMN_OK; e++) {
+        status = bucket->exchanges[e]->kind->start(bucket->exchanges[e], is_silent(reducer), err);
     }
     return status;
 }
@@ -222,17 +174,17 @@ void lmn_reducer_set_scalar(lmn_reducer *reducer, size_t index, float value)
     reducer->scalars[index] = value;
 }
 
-static lmn_status progress_bucket(lmn__bucket *bucket, lmn_error *err)
+static lmn_status progress_bucket(const lmn__bucket *bucket, lmn_error *err)
 {
-    if (!bucket->started) {
-        return LMN_OK;
+    lmn_status all = LMN_OK;
+    for (size_t e = 0; e < bucket->n_exchanges && bucket->started; e++) {
+        const lmn_status status = bucket->exchanges[e]->kind->progress(bucket->exchanges[e], err);
+        if (status < LMN_OK) {
+            return status;
+        }
+        all = status == LMN_IN_PROGRESS ? status : all;
     }
-    const lmn_status dense = lmn_collective_progress(bucket->allreduce, err);
-    if (dense < LMN_OK || bucket->allgatherv == NULL) {
-        return dense;
-    }
-    const lmn_status gathered = lmn_collective_progress(bucket->allgatherv, err);
-    return gathered == LMN_OK ? dense : gathered;
+    return all;
 }
 
 /* LMN_IN_PROGRESS while any started bucket is under way. */
@@ -288,18 +240,35 @@ static lmn_status exchange(lmn_reducer *reducer, lmn_error *err)
     return status;
 }
 
-static lmn_status check_messages(const lmn_reducer *reducer, lmn_error *err)
+static lmn_status check_bucket(const lmn__bucket *bucket, lmn_error *err)
 {
-    for (size_t i = 0; i < reducer->n_buckets; i++) {
-        const lmn__bucket *bucket = &reducer->buckets[i];
-        for (int rank = 0; rank < reducer->size && bucket->gathered_layers > 0; rank++) {
-            const lmn_status status = lmn__frame_check(reducer, bucket, rank, err);
-            if (status != LMN_OK) {
-                return status;
-            }
-        }
+    lmn_status status = LMN_OK;
+    for (size_t e = 0; e < bucket->n_exchanges && status == LMN_OK; e++) {
+        const lmn__exchange *exchange = bucket->exchanges[e];
+        status = exchange->kind->check == NULL ? LMN_OK : exchange->kind->check(exchange, err);
     }
-    return LMN_OK;
+    return status;
+}
+
+/* What arrived may still be unfit: a mean that overflows, which all ranks find alike, skips the
+ * step. */
+static lmn_status check_messages(const lmn_reducer *reducer, lmn_step_report *report,
+                                 lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    lmn_error cause = lmn_error_none();
+    for (size_t i = 0; i < reducer->n_buckets && status == LMN_OK; i++) {
+        status = check_bucket(&reducer->buckets[i], &cause);
+    }
+    if (status == LMN_ERR_NONFINITE) {
+        report->applied = false;
+        memcpy(report->reason, cause.message, sizeof report->reason - 1);
+        return LMN_OK;
+    }
+    if (status != LMN_OK && err != NULL) {
+        *err = cause;
+    }
+    return status;
 }
 
 static uint64_t dense_bytes(const lmn_reducer *reducer)
@@ -349,23 +318,25 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     }
     lmn_step_report report = {.applied = false};
     const double start = lmn_clock_seconds();
-    const double encoded_before = reducer->seconds_encode;
+    const double worked_before = reducer->seconds_encode + reducer->seconds_decode;
     lmn_status status = exchange(reducer, err);
     const double arrived = lmn_clock_seconds();
     reducer->open = false;
     report.seconds_encode = reducer->seconds_encode;
-    report.seconds_wait = arrived - start - (reducer->seconds_encode - encoded_before);
+    report.seconds_decode = reducer->seconds_decode;
+    report.seconds_wait =
+        arrived - start - (report.seconds_encode + report.seconds_decode - worked_before);
     report.bytes_sent = bytes_sent(reducer) - reducer->bytes_before;
     report.bytes_dense = dense_bytes(reducer);
     if (status == LMN_OK) {
         status = take_verdict(reducer, &report, err);
     }
     if (status == LMN_OK && report.applied) {
-        status = check_messages(reducer, err);
+        status = check_messages(reducer, &report, err);
     }
     if (status == LMN_OK && report.applied) {
         lmn__reducer_commit(reducer);
-        report.seconds_decode = lmn_clock_seconds() - arrived;
+        report.seconds_decode += lmn_clock_seconds() - arrived;
     }
     /* Also after a skipped step: what was observed before it would be stale at the next decision.
      */

@@ -72,8 +72,10 @@ static lmn_status connect(lmn_trainer *trainer, lmn_error *err)
     const lmn_trainer_options *options = &trainer->settings.options;
     lmn_status status = lmn__settings_agree(&trainer->settings, trainer->world, err);
     if (status == LMN_OK) {
+        lmn_reducer_options reducer = options->reducer;
+        reducer.seed = options->seed;
         status = lmn_reducer_create(trainer->world, trainer->layers, trainer->learner.n_layers,
-                                    &options->reducer, &trainer->reducer, err);
+                                    &reducer, &trainer->reducer, err);
     }
     if (status == LMN_OK && trainer->test_count > 0) {
         status = lmn_evaluator_create(trainer->world, trainer->dataset, LMN_SPLIT_TEST,

@@ -109,6 +109,7 @@ lmn_status lmn__trainer_checkpoint(lmn_trainer *trainer, lmn_error *err)
     const lmn_trainer_options *options = &trainer->settings.options;
     trainer->identity = own_identity(trainer);
     trainer->progress.param_hash = lmn_parameters_hash(trainer->learner.parameters);
+    lmn_reducer_settle(trainer->reducer);
     const lmn_status status =
         lmn_checkpoint_write(trainer->world, options->checkpoint_directory, trainer->progress.steps,
                              trainer->state, options->checkpoint_keep, err);

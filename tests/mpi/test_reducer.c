@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "../../src/train/reducer_internal.h"
+#include "../../src/train/exchange_internal.h"
 #include "lamina/hash.h"
 #include "lamina/random.h"
 #include "lamina/reducer.h"
@@ -439,7 +439,7 @@ static void finish_damaged_message_is_refused_before_anything_changes(void **sta
     (void)run_step(reducer, world, 0);
     const uint64_t before = state_hash(reducer);
     hand_over(reducer, world, 1);
-    lmn_collective *gather = reducer->buckets[0].allgatherv;
+    lmn_collective *gather = lmn__gather_collective(reducer->buckets[0].exchanges[0]);
     assert_int_equal(lmn_collective_wait(gather, &err), LMN_OK);
     size_t bytes = 0;
     const unsigned char *received = lmn_allgatherv_message(gather, 0, &bytes);

@@ -108,6 +108,7 @@ check_ranks check_new_ranks(const char *feedback, const char *compressor, size_t
         lmn_compressor_eta(ranks.compressor, ranks.level, lmn_layer_flat(count)).suggested);
     ranks.vector = check_new_floats(n_ranks * count);
     ranks.state = check_new_floats(n_ranks * LMN_FEEDBACK_STATES_MAX * count);
+    ranks.next = check_new_floats(LMN_FEEDBACK_STATES_MAX * count);
     ranks.estimate = check_new_floats(count);
     ranks.payload_capacity =
         lmn_compressor_payload_bytes(ranks.compressor, ranks.level, lmn_layer_flat(count));
@@ -123,6 +124,7 @@ void check_free_ranks(check_ranks *ranks)
     lmn_feedback_destroy(ranks->feedback);
     lmn_free(ranks->vector);
     lmn_free(ranks->state);
+    lmn_free(ranks->next);
     lmn_free(ranks->estimate);
     lmn_free(ranks->payload);
     lmn_free(ranks->scratch);
@@ -131,30 +133,6 @@ void check_free_ranks(check_ranks *ranks)
 float *check_state(const check_ranks *ranks, size_t rank, size_t index)
 {
     return ranks->state + (rank * LMN_FEEDBACK_STATES_MAX + index) * ranks->count;
-}
-
-static lmn_feedback_layer layer_of(const check_ranks *ranks, size_t rank, const float *gradients)
-{
-    lmn_feedback_layer layer = {.count = ranks->count,
-                                .eta = ranks->eta,
-                                .gradient = gradients + rank * ranks->count,
-                                .vector = ranks->vector + rank * ranks->count};
-    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
-        layer.state[i] = check_state(ranks, rank, i);
-    }
-    return layer;
-}
-
-/* acc += weight * vector, and nothing of it is left. */
-static void send_whole(float *vector, size_t count, float weight, float *mine, float *shared)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (mine != NULL) {
-            mine[i] += vector[i];
-        }
-        shared[i] += weight * vector[i];
-        vector[i] = 0.0F;
-    }
 }
 
 check_encoding *check_new_encoding(const lmn_compressor *compressor, size_t level,
@@ -210,12 +188,77 @@ lmn_decode_job check_message_of(const check_encoding *encoding)
                             .payload_bytes = encoding->job.payload_bytes};
 }
 
-/* Compress a rank's vector, and add what is sent to the rank's own state and to the estimate. */
-static void send_compressed(check_ranks *ranks, const lmn_feedback_layer *layer, float weight,
-                            float *mine)
+/* One rank at work: what its source and its states are made of. */
+typedef struct worker {
+    check_ranks *ranks;
+    const float *gradient;
+    float *vector;
+    float *state[LMN_FEEDBACK_STATES_MAX];
+} worker;
+
+static lmn_feedback_tile tile_of(const worker *w, size_t first, size_t count)
 {
+    lmn_feedback_tile tile = {.count = count,
+                              .eta = w->ranks->eta,
+                              .whole = w->ranks->level == 0,
+                              .gradient = w->gradient + first};
+    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+        tile.state[i] = w->state[i] + first;
+        tile.next[i] = w->ranks->next + i * w->ranks->count + first;
+    }
+    return tile;
+}
+
+static bool form_tile(void *user, size_t first, size_t count, float *vector)
+{
+    const worker *w = user;
+    const lmn_feedback_tile tile = tile_of(w, first, count);
+    return lmn_feedback_form(w->ranks->feedback, &tile, vector);
+}
+
+static void tile_sent(void *user, size_t first, size_t count, const float *vector,
+                      const float *sent)
+{
+    const worker *w = user;
+    const lmn_feedback_tile tile = tile_of(w, first, count);
+    lmn_feedback_advance(w->ranks->feedback, &tile, vector, sent);
+    for (size_t i = 0; i < count; i++) {
+        w->vector[first + i] = sent == NULL ? vector[i] : vector[i] - sent[i];
+    }
+}
+
+static void entries_sent(void *user, size_t n, const uint32_t *indices, const float *values)
+{
+    const worker *w = user;
+    for (size_t s = 0; s < lmn_feedback_state_count(w->ranks->feedback); s++) {
+        const float factor = lmn_feedback_sent_factor(w->ranks->feedback, s);
+        for (size_t i = 0; i < n; i++) {
+            w->ranks->next[s * w->ranks->count + indices[i]] += factor * values[i];
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        w->vector[indices[i]] -= values[i];
+    }
+}
+
+/* The whole vector: nothing of it is left. */
+static void send_whole(worker *w, float weight)
+{
+    const size_t count = w->ranks->count;
+    assert_true(form_tile(w, 0, count, w->vector));
+    for (size_t i = 0; i < count; i++) {
+        w->ranks->estimate[i] += weight * w->vector[i];
+    }
+    tile_sent(w, 0, count, w->vector, w->vector);
+}
+
+/* Compress a rank's vector, and add what is sent to the estimate. */
+static void send_compressed(worker *w, float weight)
+{
+    check_ranks *ranks = w->ranks;
     lmn_error err = lmn_error_none();
-    const lmn_source source = lmn_source_of_vector(layer->vector);
+    const lmn_source source = {
+        .form = form_tile, .sent = tile_sent, .sent_entries = entries_sent, .user = w};
     lmn_encode_job job = {.level = ranks->level,
                           .shape = lmn_layer_flat(ranks->count),
                           .count = ranks->count,
@@ -234,28 +277,28 @@ static void send_compressed(check_ranks *ranks, const lmn_feedback_layer *layer,
     if (lmn_compressor_check(ranks->compressor, &message, &err) != LMN_OK) {
         fail_msg("%s", err.message);
     }
-    if (mine != NULL) {
-        lmn_compressor_decode_add(ranks->compressor, &message, 1.0F, mine);
-    }
     lmn_compressor_decode_add(ranks->compressor, &message, weight, ranks->estimate);
 }
 
 void check_step(check_ranks *ranks, const float *gradients)
 {
-    const bool tracks = lmn_feedback_tracks(ranks->feedback);
     const float weight = 1.0F / (float)ranks->n_ranks;
-    if (!tracks) {
+    if (!lmn_feedback_tracks(ranks->feedback) || ranks->level == 0) {
         memset(ranks->estimate, 0, ranks->count * sizeof ranks->estimate[0]);
     }
     for (size_t rank = 0; rank < ranks->n_ranks; rank++) {
-        const lmn_feedback_layer layer = layer_of(ranks, rank, gradients);
-        float *mine = tracks ? layer.state[0] : NULL;
-        assert_true(lmn_feedback_form(ranks->feedback, &layer));
-        if (ranks->level == 0) {
-            send_whole(layer.vector, ranks->count, weight, mine, ranks->estimate);
-        } else {
-            send_compressed(ranks, &layer, weight, mine);
+        worker w = {.ranks = ranks,
+                    .gradient = gradients + rank * ranks->count,
+                    .vector = ranks->vector + rank * ranks->count};
+        for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+            w.state[i] = check_state(ranks, rank, i);
         }
-        lmn_feedback_commit(ranks->feedback, &layer);
+        if (ranks->level == 0) {
+            send_whole(&w, weight);
+        } else {
+            send_compressed(&w, weight);
+        }
+        memcpy(check_state(ranks, rank, 0), ranks->next,
+               lmn_feedback_state_count(ranks->feedback) * ranks->count * sizeof(float));
     }
 }

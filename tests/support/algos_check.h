@@ -69,6 +69,7 @@ typedef struct check_ranks {
     lmn_feedback *feedback;     /* owned */
     float *vector;              /* [n_ranks][count] v, then the residual */
     float *state;               /* [n_ranks][LMN_FEEDBACK_STATES_MAX][count] */
+    float *next;                /* [LMN_FEEDBACK_STATES_MAX][count] of the rank at work */
     float *estimate;            /* [count] u; h for a mechanism that tracks */
     unsigned char *payload;
     size_t payload_capacity;

@@ -28,24 +28,29 @@ static void for_all(void (*holds)(const char *spec))
     }
 }
 
-/* A layer whose states hold numbers. */
+/* A tile whose states hold numbers; states after a step go elsewhere. */
 typedef struct fixture {
     lmn_feedback *feedback;
-    lmn_feedback_layer layer;
-    float *memory; /* gradient, vector, states: [COUNT] each */
+    lmn_feedback_tile tile;
+    float *memory; /* gradient, states before, states after, vector: [COUNT] each */
+    float *state;  /* [LMN_FEEDBACK_STATES_MAX][COUNT] */
+    float *next;   /* [LMN_FEEDBACK_STATES_MAX][COUNT] */
+    float *vector; /* [COUNT] */
 } fixture;
 
 static fixture new_fixture(const char *spec, uint32_t seed)
 {
     fixture f = {.feedback = check_new_feedback(spec),
-                 .memory = check_new_floats((2 + LMN_FEEDBACK_STATES_MAX) * COUNT)};
-    check_fill(f.memory, (2 + LMN_FEEDBACK_STATES_MAX) * COUNT, CHECK_NORMAL, seed);
-    f.layer = (lmn_feedback_layer){.count = COUNT,
-                                   .eta = lmn_feedback_eta(f.feedback, 0.125),
-                                   .gradient = f.memory,
-                                   .vector = f.memory + COUNT};
+                 .memory = check_new_floats((2 + 2 * LMN_FEEDBACK_STATES_MAX) * COUNT)};
+    check_fill(f.memory, (2 + 2 * LMN_FEEDBACK_STATES_MAX) * COUNT, CHECK_NORMAL, seed);
+    f.state = f.memory + COUNT;
+    f.next = f.state + LMN_FEEDBACK_STATES_MAX * COUNT;
+    f.vector = f.next + LMN_FEEDBACK_STATES_MAX * COUNT;
+    f.tile = (lmn_feedback_tile){
+        .count = COUNT, .eta = lmn_feedback_eta(f.feedback, 0.125), .gradient = f.memory};
     for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
-        f.layer.state[i] = f.memory + (2 + i) * COUNT;
+        f.tile.state[i] = f.state + i * COUNT;
+        f.tile.next[i] = f.next + i * COUNT;
     }
     return f;
 }
@@ -54,6 +59,14 @@ static void free_fixture(fixture *f)
 {
     lmn_feedback_destroy(f->feedback);
     lmn_free(f->memory);
+}
+
+/* Every third element is sent, to half. */
+static void send_some(const fixture *f, float *sent)
+{
+    for (size_t i = 0; i < COUNT; i++) {
+        sent[i] = i % 3 == 0 ? 0.5F * f->vector[i] : 0.0F;
+    }
 }
 
 static void description_holds(const char *spec)
@@ -86,10 +99,10 @@ static void every_mechanism_describes_its_states(void **state)
 static void first_vector_is_the_gradient(const char *spec)
 {
     fixture f = new_fixture(spec, 1);
-    memset(f.layer.state[0], 0, LMN_FEEDBACK_STATES_MAX * COUNT * sizeof(float));
-    assert_true(lmn_feedback_form(f.feedback, &f.layer));
+    memset(f.state, 0, LMN_FEEDBACK_STATES_MAX * COUNT * sizeof(float));
+    assert_true(lmn_feedback_form(f.feedback, &f.tile, f.vector));
     for (size_t i = 0; i < COUNT; i++) {
-        assert_true(f.layer.vector[i] == f.layer.gradient[i]);
+        assert_true(f.vector[i] == f.tile.gradient[i]);
     }
     free_fixture(&f);
 }
@@ -104,9 +117,9 @@ static void form_changes_only_the_vector(const char *spec)
 {
     fixture f = new_fixture(spec, 2);
     fixture before = new_fixture(spec, 2);
-    assert_true(lmn_feedback_form(f.feedback, &f.layer));
-    check_same_bits(f.layer.gradient, before.layer.gradient, COUNT);
-    check_same_bits(f.layer.state[0], before.layer.state[0], LMN_FEEDBACK_STATES_MAX * COUNT);
+    assert_true(lmn_feedback_form(f.feedback, &f.tile, f.vector));
+    check_same_bits(f.tile.gradient, before.tile.gradient, COUNT);
+    check_same_bits(f.state, before.state, LMN_FEEDBACK_STATES_MAX * COUNT);
     free_fixture(&f);
     free_fixture(&before);
 }
@@ -117,24 +130,120 @@ static void form_of_a_dropped_step_leaves_the_states(void **state)
     for_all(form_changes_only_the_vector);
 }
 
-static void unused_states_stay(const char *spec)
+/* The states before the step stay, and so does memory that no state of the mechanism has. */
+static void undeclared_memory_stays(const char *spec)
 {
     fixture f = new_fixture(spec, 3);
     fixture before = new_fixture(spec, 3);
-    assert_true(lmn_feedback_form(f.feedback, &f.layer));
-    lmn_feedback_commit(f.feedback, &f.layer);
-    check_same_bits(f.layer.gradient, before.layer.gradient, COUNT);
+    float sent[COUNT];
+    assert_true(lmn_feedback_form(f.feedback, &f.tile, f.vector));
+    send_some(&f, sent);
+    lmn_feedback_advance(f.feedback, &f.tile, f.vector, sent);
+    check_same_bits(f.tile.gradient, before.tile.gradient, COUNT);
+    check_same_bits(f.state, before.state, LMN_FEEDBACK_STATES_MAX * COUNT);
     for (size_t i = lmn_feedback_state_count(f.feedback); i < LMN_FEEDBACK_STATES_MAX; i++) {
-        check_same_bits(f.layer.state[i], before.layer.state[i], COUNT);
+        check_same_bits(f.tile.next[i], before.tile.next[i], COUNT);
     }
     free_fixture(&f);
     free_fixture(&before);
 }
 
-static void commit_touches_declared_states_only(void **state)
+static void advance_writes_the_declared_next_states_only(void **state)
 {
     (void)state;
-    for_all(unused_states_stay);
+    for_all(undeclared_memory_stays);
+}
+
+static void in_place_is_the_same(const char *spec)
+{
+    fixture f = new_fixture(spec, 8);
+    for (int whole = 0; whole < 2; whole++) {
+        float sent[COUNT];
+        float in_place[LMN_FEEDBACK_STATES_MAX * COUNT];
+        lmn_feedback_tile tile = f.tile;
+        tile.whole = whole != 0;
+        assert_true(lmn_feedback_form(f.feedback, &tile, f.vector));
+        send_some(&f, sent);
+        const float *const said = whole != 0 ? f.vector : sent;
+        lmn_feedback_advance(f.feedback, &tile, f.vector, said);
+        memcpy(in_place, f.state, sizeof in_place);
+        for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+            tile.next[i] = in_place + i * COUNT;
+            tile.state[i] = in_place + i * COUNT;
+        }
+        lmn_feedback_advance(f.feedback, &tile, f.vector, said);
+        check_same_bits(in_place, f.next, lmn_feedback_state_count(f.feedback) * COUNT);
+    }
+    free_fixture(&f);
+}
+
+static void advance_in_place_gives_the_same_bits(void **state)
+{
+    (void)state;
+    for_all(in_place_is_the_same);
+}
+
+/* Told at once, or as entries afterwards: the same up to rounding, and a state that does not
+ * rewrite needs no next array for the second way. */
+static void entries_are_the_same_as_tiles(const char *spec)
+{
+    fixture f = new_fixture(spec, 9);
+    float sent[COUNT];
+    float later[LMN_FEEDBACK_STATES_MAX * COUNT];
+    assert_true(lmn_feedback_form(f.feedback, &f.tile, f.vector));
+    send_some(&f, sent);
+    lmn_feedback_advance(f.feedback, &f.tile, f.vector, sent);
+    memcpy(later, f.state, sizeof later);
+    lmn_feedback_tile tile = f.tile;
+    const size_t n_states = lmn_feedback_state_count(f.feedback);
+    for (size_t s = 0; s < n_states; s++) {
+        tile.next[s] = lmn_feedback_rewrites(f.feedback, s) ? later + s * COUNT : NULL;
+    }
+    lmn_feedback_advance(f.feedback, &tile, f.vector, NULL);
+    for (size_t s = 0; s < n_states; s++) {
+        for (size_t i = 0; i < COUNT; i++) {
+            const float corrected =
+                later[s * COUNT + i] + lmn_feedback_sent_factor(f.feedback, s) * sent[i];
+            assert_true(fabsf(corrected - f.tile.next[s][i]) < 1e-5F);
+        }
+    }
+    free_fixture(&f);
+}
+
+static void advance_by_entries_equals_advance_by_tiles(void **state)
+{
+    (void)state;
+    for_all(entries_are_the_same_as_tiles);
+}
+
+/* Cut anywhere, a layer gives the same bits. */
+static void tiles_do_not_show(const char *spec)
+{
+    fixture whole = new_fixture(spec, 10);
+    fixture cut = new_fixture(spec, 10);
+    assert_true(lmn_feedback_form(whole.feedback, &whole.tile, whole.vector));
+    lmn_feedback_advance(whole.feedback, &whole.tile, whole.vector, whole.vector);
+    for (size_t first = 0; first < COUNT; first += 13) {
+        lmn_feedback_tile tile = cut.tile;
+        tile.count = COUNT - first < 13 ? COUNT - first : 13;
+        tile.gradient += first;
+        for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+            tile.state[i] += first;
+            tile.next[i] += first;
+        }
+        float *const vector = cut.vector + first;
+        assert_true(lmn_feedback_form(cut.feedback, &tile, vector));
+        lmn_feedback_advance(cut.feedback, &tile, vector, vector);
+    }
+    check_same_bits(cut.memory, whole.memory, (2 + 2 * LMN_FEEDBACK_STATES_MAX) * COUNT);
+    free_fixture(&whole);
+    free_fixture(&cut);
+}
+
+static void form_and_advance_in_tiles_give_the_same_bits(void **state)
+{
+    (void)state;
+    for_all(tiles_do_not_show);
 }
 
 /* At every place, since vector loops end in scalar ones. */
@@ -145,7 +254,7 @@ static void bad_numbers_are_seen(const char *spec)
         for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
             fixture f = new_fixture(spec, 4);
             f.memory[place] = bad[i];
-            assert_false(lmn_feedback_form(f.feedback, &f.layer));
+            assert_false(lmn_feedback_form(f.feedback, &f.tile, f.vector));
             free_fixture(&f);
         }
     }
@@ -163,8 +272,8 @@ static void overflow_is_seen(const char *spec)
     if (lmn_feedback_state_count(f.feedback) > 0) {
         const bool tracks = lmn_feedback_tracks(f.feedback);
         f.memory[9] = 3e38F;
-        f.layer.state[0][9] = tracks ? -3e38F : 3e38F;
-        assert_false(lmn_feedback_form(f.feedback, &f.layer));
+        f.state[9] = tracks ? -3e38F : 3e38F;
+        assert_false(lmn_feedback_form(f.feedback, &f.tile, f.vector));
     }
     free_fixture(&f);
 }
@@ -178,11 +287,11 @@ static void form_sum_that_overflows_is_seen(void **state)
 static void largest_numbers_pass(const char *spec)
 {
     fixture f = new_fixture(spec, 6);
-    memset(f.layer.state[0], 0, LMN_FEEDBACK_STATES_MAX * COUNT * sizeof(float));
+    memset(f.state, 0, LMN_FEEDBACK_STATES_MAX * COUNT * sizeof(float));
     f.memory[9] = 3.4028234e38F;
     f.memory[10] = -3.4028234e38F;
     f.memory[11] = 1e-45F;
-    assert_true(lmn_feedback_form(f.feedback, &f.layer));
+    assert_true(lmn_feedback_form(f.feedback, &f.tile, f.vector));
     free_fixture(&f);
 }
 
@@ -195,13 +304,13 @@ static void form_largest_finite_numbers_pass(void **state)
 static void empty_layer_works(const char *spec)
 {
     lmn_feedback *feedback = check_new_feedback(spec);
-    const lmn_feedback_layer layer = {.count = 0, .eta = 1.0};
-    assert_true(lmn_feedback_form(feedback, &layer));
-    lmn_feedback_commit(feedback, &layer);
+    const lmn_feedback_tile tile = {.count = 0, .eta = 1.0};
+    assert_true(lmn_feedback_form(feedback, &tile, NULL));
+    lmn_feedback_advance(feedback, &tile, NULL, NULL);
     lmn_feedback_destroy(feedback);
 }
 
-static void form_and_commit_empty_layer_work(void **state)
+static void form_and_advance_empty_layer_work(void **state)
 {
     (void)state;
     for_all(empty_layer_works);
@@ -321,11 +430,14 @@ int main(void)
         cmocka_unit_test(every_mechanism_describes_its_states),
         cmocka_unit_test(form_from_zero_states_gives_the_gradient),
         cmocka_unit_test(form_of_a_dropped_step_leaves_the_states),
-        cmocka_unit_test(commit_touches_declared_states_only),
+        cmocka_unit_test(advance_writes_the_declared_next_states_only),
+        cmocka_unit_test(advance_in_place_gives_the_same_bits),
+        cmocka_unit_test(advance_by_entries_equals_advance_by_tiles),
+        cmocka_unit_test(form_and_advance_in_tiles_give_the_same_bits),
         cmocka_unit_test(form_nan_or_infinity_anywhere_is_seen),
         cmocka_unit_test(form_sum_that_overflows_is_seen),
         cmocka_unit_test(form_largest_finite_numbers_pass),
-        cmocka_unit_test(form_and_commit_empty_layer_work),
+        cmocka_unit_test(form_and_advance_empty_layer_work),
         cmocka_unit_test(step_sent_whole_gives_the_mean_gradient),
         cmocka_unit_test(step_scaled_by_a_power_of_two_scales_everything),
         cmocka_unit_test(step_with_identical_ranks_equals_one_rank),

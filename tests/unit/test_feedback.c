@@ -193,10 +193,9 @@ static void form_econtrol_without_eta_does_not_touch_the_error(void **state)
     float vector[2] = {7.0F, 7.0F};
     float tracked[2] = {0.0F, 0.5F};
     float error[2] = {1.0F, (float)INFINITY};
-    const lmn_feedback_layer layer = {
-        .count = 2, .gradient = gradient, .vector = vector, .state = {tracked, error}};
+    const lmn_feedback_tile tile = {.count = 2, .gradient = gradient, .state = {tracked, error}};
     const float expected[] = {-0.0F, 0.5F};
-    assert_true(lmn_feedback_form(feedback, &layer));
+    assert_true(lmn_feedback_form(feedback, &tile, vector));
     check_same_bits(vector, expected, 2);
     lmn_feedback_destroy(feedback);
 }

@@ -1,10 +1,10 @@
 /*
  * EControl: EF21 with the accumulated error fed back at a controlled strength eta.
  *
- * v = g - h_i + eta e; after the exchange e += g - h_i with the new h_i. At eta = 0 it is EF21, and
- * is computed by the same loop so that the bits agree; with h_i held at 0 and eta = 1 it would be
- * EC. The feedback makes noise average out over ranks and steps, which EF21 does not; too much of
- * it is unstable (lmn_eta_rule says where).
+ * v = g - h_i + eta e; then e += g - h_i with the new h_i. At eta = 0 it is EF21, and v is formed
+ * by the same loop so that the bits agree; with h_i held at 0 and eta = 1 it would be EC. The
+ * feedback makes noise average out over ranks and steps, which EF21 does not; too much of it is
+ * unstable (lmn_eta_rule says where).
  *
  * Source: Y. Gao, R. Islamov, S. Stich, "EControl: fast distributed optimization with compression
  * and error control", ICLR 2024, arXiv:2311.05645.
@@ -51,15 +51,14 @@ static double eta_of(const void *config_memory, double suggested)
 }
 
 /* h_i counts as 0 here: the whole of g + eta e becomes the new h_i. */
-static bool form_whole(const lmn_feedback_layer *layer)
+static bool form_whole(const lmn_feedback_tile *tile, float *vector)
 {
-    const float eta = (float)layer->eta;
-    const float *gradient = layer->gradient;
-    const float *error = layer->state[1];
-    float *vector = layer->vector;
+    const float eta = (float)tile->eta;
+    const float *gradient = tile->gradient;
+    const float *error = tile->state[1];
     uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < layer->count; i++) {
+    for (size_t i = 0; i < tile->count; i++) {
         const float v = gradient[i] + eta * error[i];
         vector[i] = v;
         bad |= lmn__is_nonfinite(v);
@@ -67,22 +66,21 @@ static bool form_whole(const lmn_feedback_layer *layer)
     return bad == 0;
 }
 
-static bool form(const lmn_feedback_layer *layer)
+static bool form(const lmn_feedback_tile *tile, float *vector)
 {
-    const float eta = (float)layer->eta;
+    const float eta = (float)tile->eta;
     if (eta == 0.0F) {
-        return lmn__feedback_form_difference(layer);
+        return lmn__feedback_form_difference(tile, vector);
     }
-    if (layer->whole) {
-        return form_whole(layer);
+    if (tile->whole) {
+        return form_whole(tile, vector);
     }
-    const float *gradient = layer->gradient;
-    const float *tracked = layer->state[0];
-    const float *error = layer->state[1];
-    float *vector = layer->vector;
+    const float *gradient = tile->gradient;
+    const float *tracked = tile->state[0];
+    const float *error = tile->state[1];
     uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < layer->count; i++) {
+    for (size_t i = 0; i < tile->count; i++) {
         const float v = (gradient[i] - tracked[i]) + eta * error[i];
         vector[i] = v;
         bad |= lmn__is_nonfinite(v);
@@ -90,15 +88,55 @@ static bool form(const lmn_feedback_layer *layer)
     return bad == 0;
 }
 
-static void commit(const lmn_feedback_layer *layer)
+/* Of a vector that travels whole, h_i counts as 0: the new one is what was sent. */
+static void advance_whole(const lmn_feedback_tile *tile, const float *sent)
 {
-    const float *gradient = layer->gradient;
-    const float *tracked = layer->state[0];
-    float *error = layer->state[1];
+    const float *gradient = tile->gradient;
+    const float *error = tile->state[1];
+    float *next = tile->next[1];
 #pragma omp simd
-    for (size_t i = 0; i < layer->count; i++) {
-        error[i] += gradient[i] - tracked[i];
+    for (size_t i = 0; i < tile->count; i++) {
+        next[i] = error[i] + (gradient[i] - sent[i]);
     }
+}
+
+/* The error without what was sent: all of it where single entries are sent. */
+static void advance_unsent(const lmn_feedback_tile *tile)
+{
+    const float *gradient = tile->gradient;
+    const float *tracked = tile->state[0];
+    const float *error = tile->state[1];
+    float *next = tile->next[1];
+#pragma omp simd
+    for (size_t i = 0; i < tile->count; i++) {
+        next[i] = error[i] + (gradient[i] - tracked[i]);
+    }
+}
+
+static void advance_sent(const lmn_feedback_tile *tile, const float *sent)
+{
+    const float *gradient = tile->gradient;
+    const float *tracked = tile->state[0];
+    const float *error = tile->state[1];
+    float *next = tile->next[1];
+#pragma omp simd
+    for (size_t i = 0; i < tile->count; i++) {
+        next[i] = error[i] + (gradient[i] - (tracked[i] + sent[i]));
+    }
+}
+
+/* The error first: where states are advanced in place, it still needs the old h_i. */
+static void advance(const lmn_feedback_tile *tile, const float *vector, const float *sent)
+{
+    (void)vector;
+    if (sent == NULL) {
+        advance_unsent(tile);
+    } else if (tile->whole) {
+        advance_whole(tile, sent);
+    } else {
+        advance_sent(tile, sent);
+    }
+    lmn__feedback_advance_tracked(tile, sent);
 }
 
 const lmn__feedback_kind lmn__feedback_econtrol = {
@@ -110,9 +148,10 @@ const lmn__feedback_kind lmn__feedback_econtrol = {
                .defaults = &defaults},
     .tracks = true,
     .n_states = 2,
-    .state_names = {"tracked_gradient", "error"},
+    .states = {{.name = "tracked_gradient", .sent_factor = 1.0F, .rewrites = false},
+               {.name = "error", .sent_factor = -1.0F, .rewrites = true}},
     .starts_dense = starts_dense,
     .eta = eta_of,
     .form = form,
-    .commit = commit,
+    .advance = advance,
 };

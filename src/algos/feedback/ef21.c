@@ -31,22 +31,45 @@ static bool starts_dense(const void *config_memory)
     return config->init == LMN__INIT_GRADIENT;
 }
 
-bool lmn__feedback_form_difference(const lmn_feedback_layer *layer)
+bool lmn__feedback_form_difference(const lmn_feedback_tile *tile, float *vector)
 {
-    if (layer->whole) {
-        return lmn__feedback_form_gradient(layer);
+    if (tile->whole) {
+        return lmn__feedback_form_gradient(tile, vector);
     }
-    const float *gradient = layer->gradient;
-    const float *tracked = layer->state[0];
-    float *vector = layer->vector;
+    const float *gradient = tile->gradient;
+    const float *tracked = tile->state[0];
     uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < layer->count; i++) {
+    for (size_t i = 0; i < tile->count; i++) {
         const float v = gradient[i] - tracked[i];
         vector[i] = v;
         bad |= lmn__is_nonfinite(v);
     }
     return bad == 0;
+}
+
+void lmn__feedback_advance_tracked(const lmn_feedback_tile *tile, const float *sent)
+{
+    const float *tracked = tile->state[0];
+    float *next = tile->next[0];
+    if (next == NULL) {
+        return;
+    }
+    if (sent == NULL || tile->whole) {
+        const float *from = sent == NULL ? tracked : sent;
+        memmove(next, from, tile->count * sizeof next[0]);
+        return;
+    }
+#pragma omp simd
+    for (size_t i = 0; i < tile->count; i++) {
+        next[i] = tracked[i] + sent[i];
+    }
+}
+
+static void advance(const lmn_feedback_tile *tile, const float *vector, const float *sent)
+{
+    (void)vector;
+    lmn__feedback_advance_tracked(tile, sent);
 }
 
 const lmn__feedback_kind lmn__feedback_ef21 = {
@@ -58,7 +81,8 @@ const lmn__feedback_kind lmn__feedback_ef21 = {
                .defaults = &defaults},
     .tracks = true,
     .n_states = 1,
-    .state_names = {"tracked_gradient"},
+    .states = {{.name = "tracked_gradient", .sent_factor = 1.0F, .rewrites = false}},
     .starts_dense = starts_dense,
     .form = lmn__feedback_form_difference,
+    .advance = advance,
 };

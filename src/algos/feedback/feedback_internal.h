@@ -2,7 +2,7 @@
  * Error mechanisms: what a mechanism provides, and the list of them.
  *
  * To add a mechanism, write src/algos/feedback/<name>.c with a constant lmn__feedback_<name> and
- * add one line to LMN__FEEDBACKS. A mechanism is two loops over one layer and the names of its
+ * add one line to LMN__FEEDBACKS. A mechanism is two loops over a tile and a description of its
  * states.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -16,17 +16,25 @@
 #include <stdint.h>
 #include <string.h>
 
+/** One state of a mechanism. */
+typedef struct lmn__feedback_state {
+    const char *name;
+    float sent_factor;
+    bool rewrites;
+} lmn__feedback_state;
+
 /** A mechanism; constant. `config` is the struct that its keys filled. The meaning of each member
  * is that of its namesake in lamina/feedback.h. */
 typedef struct lmn__feedback_kind {
     lmn__method method;
     bool tracks;
     size_t n_states;
-    const char *state_names[LMN_FEEDBACK_STATES_MAX];
+    lmn__feedback_state states[LMN_FEEDBACK_STATES_MAX];
     bool (*starts_dense)(const void *config);            /* NULL: never */
     double (*eta)(const void *config, double suggested); /* NULL: 0 */
-    bool (*form)(const lmn_feedback_layer *layer);
-    void (*commit)(const lmn_feedback_layer *layer); /* NULL: nothing to remember */
+    bool (*form)(const lmn_feedback_tile *tile, float *vector);
+    /* NULL: nothing to remember. The caller of a mechanism that tracks may have no next[0]. */
+    void (*advance)(const lmn_feedback_tile *tile, const float *vector, const float *sent);
 } lmn__feedback_kind;
 
 /** The key init=grad|zero of the mechanisms that track. */
@@ -45,12 +53,16 @@ static inline uint32_t lmn__is_nonfinite(float number)
 }
 
 /** vector = gradient. Returns whether all is finite. */
-bool lmn__feedback_form_gradient(const lmn_feedback_layer *layer);
+bool lmn__feedback_form_gradient(const lmn_feedback_tile *tile, float *vector);
 
 /** vector = gradient - state 0 (gradient where it travels whole), as ef21 and econtrol without eta
  * do. Returns whether all is finite.
  */
-bool lmn__feedback_form_difference(const lmn_feedback_layer *layer);
+bool lmn__feedback_form_difference(const lmn_feedback_tile *tile, float *vector);
+
+/** next 0, if there is one, = state 0 + sent (sent where it travels whole), as all mechanisms that
+ *  track do. */
+void lmn__feedback_advance_tracked(const lmn_feedback_tile *tile, const float *sent);
 
 #define LMN__FEEDBACKS(X)                                                                          \
     X(none)                                                                                        \

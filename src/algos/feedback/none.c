@@ -8,13 +8,12 @@
  */
 #include "feedback_internal.h"
 
-bool lmn__feedback_form_gradient(const lmn_feedback_layer *layer)
+bool lmn__feedback_form_gradient(const lmn_feedback_tile *tile, float *vector)
 {
-    const float *gradient = layer->gradient;
-    float *vector = layer->vector;
+    const float *gradient = tile->gradient;
     uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < layer->count; i++) {
+    for (size_t i = 0; i < tile->count; i++) {
         vector[i] = gradient[i];
         bad |= lmn__is_nonfinite(gradient[i]);
     }

@@ -69,7 +69,7 @@ size_t lmn_feedback_state_count(const lmn_feedback *feedback)
 const char *lmn_feedback_state_name(const lmn_feedback *feedback, size_t index)
 {
     assert(index < feedback->kind->n_states);
-    return feedback->kind->state_names[index];
+    return feedback->kind->states[index].name;
 }
 
 double lmn_feedback_eta(const lmn_feedback *feedback, double suggested)
@@ -77,16 +77,29 @@ double lmn_feedback_eta(const lmn_feedback *feedback, double suggested)
     return feedback->kind->eta == NULL ? 0.0 : feedback->kind->eta(feedback->config, suggested);
 }
 
-bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_layer *layer)
+bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_tile *tile, float *vector)
 {
-    return feedback->kind->form(layer);
+    return feedback->kind->form(tile, vector);
 }
 
-void lmn_feedback_commit(const lmn_feedback *feedback, const lmn_feedback_layer *layer)
+void lmn_feedback_advance(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
+                          const float *vector, const float *sent)
 {
-    if (feedback->kind->commit != NULL) {
-        feedback->kind->commit(layer);
+    if (feedback->kind->advance != NULL && tile->count > 0) {
+        feedback->kind->advance(tile, vector, sent);
     }
+}
+
+float lmn_feedback_sent_factor(const lmn_feedback *feedback, size_t index)
+{
+    assert(index < feedback->kind->n_states);
+    return feedback->kind->states[index].sent_factor;
+}
+
+bool lmn_feedback_rewrites(const lmn_feedback *feedback, size_t index)
+{
+    assert(index < feedback->kind->n_states);
+    return feedback->kind->states[index].rewrites;
 }
 
 const lmn_spec_entry *lmn_feedback_entry(size_t index)

@@ -1,0 +1,66 @@
+/*
+ * What exchanges share, and which way a compressor's messages take.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "exchange_internal.h"
+
+const lmn__exchange_kind *lmn__exchange_kind_of(const lmn_compressor *compressor)
+{
+    if (lmn_compressor_level_count(compressor) == 1) {
+        return NULL;
+    }
+    switch (lmn_compressor_combine(compressor, 1)) {
+    case LMN_COMBINE_SPARSE:
+        return &lmn__exchange_gather;
+    default:
+        return NULL;
+    }
+}
+
+lmn__layer *lmn__bucket_layer(const lmn__exchange *exchange, size_t place)
+{
+    lmn_reducer *reducer = exchange->reducer;
+    return &reducer->layers[reducer->order[exchange->bucket->first_layer + place]];
+}
+
+bool lmn__may_have_level(const lmn_reducer *reducer, const lmn__layer *layer, size_t level)
+{
+    return !layer->small && (lmn_allocator_adapts(reducer->allocator) ||
+                             level == lmn_compressor_static_level(reducer->compressor));
+}
+
+bool lmn__may_be_compressed(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
+    for (size_t level = 1; level < n_levels; level++) {
+        if (lmn__may_have_level(reducer, layer, level) &&
+            lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    return !layer->small && lmn_feedback_tracks(reducer->feedback) &&
+           (kind == NULL || !kind->keeps_mean);
+}
+
+lmn_status lmn__nonfinite(const lmn_reducer *reducer, const lmn__layer *layer, lmn_error *err)
+{
+    return lmn_error_set(err, LMN_ERR_NONFINITE,
+                         "gradient of layer '%s' holds NaN or infinity on rank %d in step %llu",
+                         layer->name, reducer->rank, (unsigned long long)reducer->step);
+}
+
+lmn_stream lmn__layer_stream(const lmn_reducer *reducer, const lmn__layer *layer, unsigned rank)
+{
+    return (lmn_stream){.seed = reducer->seed,
+                        .layer = (uint32_t)layer->index,
+                        .step = (uint32_t)reducer->step,
+                        .purpose = LMN_STREAM_COMPRESS,
+                        .rank = (uint16_t)rank};
+}

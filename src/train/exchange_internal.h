@@ -1,0 +1,111 @@
+/*
+ * Exchanges: how the layers of a bucket become estimates, one file per way.
+ *
+ * A bucket has a list of exchanges. In every step each of its layers belongs to one of them: to the
+ * dense one when it travels at level 0, else to that of the compressor's family (lmn_combine). The
+ * reducer drives the list and knows nothing of families. To add a way, write exchange_<way>.c with
+ * a constant lmn__exchange_kind and return it from lmn__exchange_kind_of in exchange.c.
+ *
+ * In a step an exchange encodes (local, may fail), starts, is moved on until it has nothing to wait
+ * for, checks what arrived, and commits (local, cannot fail). Nothing that outlasts the step may
+ * change before the commit.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_EXCHANGE_INTERNAL_H
+#define LAMINA_EXCHANGE_INTERNAL_H
+
+#include "reducer_internal.h"
+
+/** One way; constant. All functions but those said to be may not be NULL. */
+typedef struct lmn__exchange_kind {
+    /* v is wanted in memory (lmn__layer.vector) until the commit, which advances states in place;
+       otherwise encoding pulls v from the source, and states are advanced as it goes. */
+    bool needs_vectors;
+    bool sends_entries; /* single entries of v, of which the encoder tells the source afterwards */
+    bool keeps_mean;    /* h is kept by the exchange, not in lmn__layer.tracked */
+    /** What all ranks together send for one layer at a level, by this way. */
+    uint64_t (*wire_bytes)(const lmn_compressor *compressor, int size, lmn_layer_shape shape,
+                           size_t level);
+    /** All memory. Local. Errors: LMN_ERR_MEMORY. *exchange_out stays NULL when no layer of the
+     *  bucket can come this way. */
+    lmn_status (*create)(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
+                         lmn_error *err);
+    /** The collectives. Collective. */
+    lmn_status (*connect)(lmn__exchange *exchange, lmn_error *err);
+    /** Form and encode what this rank says. Local. Errors: LMN_ERR_NONFINITE (lmn__nonfinite), and
+     *  others. */
+    lmn_status (*encode)(lmn__exchange *exchange, lmn_error *err);
+    /** Start. silent: this rank has nothing honest to say, perhaps without having encoded; the step
+     *  will be discarded, but nobody must wait for it. Errors: LMN_ERR_COMM. */
+    lmn_status (*start)(lmn__exchange *exchange, bool silent, lmn_error *err);
+    /** Never blocks. LMN_IN_PROGRESS, LMN_OK when all has arrived, LMN_ERR_COMM. */
+    lmn_status (*progress)(lmn__exchange *exchange, lmn_error *err);
+    /** Whether what arrived can be used; only when no rank was silent. LMN_ERR_MESSAGE, or the same
+     *  on all ranks LMN_ERR_NONFINITE. NULL: always. */
+    lmn_status (*check)(const lmn__exchange *exchange, lmn_error *err);
+    /** The estimates, states after the step, and what else outlasts it. */
+    void (*commit)(lmn__exchange *exchange);
+    uint64_t (*bytes_sent)(const lmn__exchange *exchange); /* ever */
+    /** What belongs to a checkpoint beside the layers' own states. NULL: nothing. */
+    lmn_status (*add_state)(lmn__exchange *exchange, lmn_state *state, lmn_error *err);
+    void (*destroy)(lmn__exchange *exchange); /* also half-built */
+} lmn__exchange_kind;
+
+/** The head of every exchange. */
+struct lmn__exchange {
+    const lmn__exchange_kind *kind;
+    lmn_reducer *reducer; /* borrowed */
+    lmn__bucket *bucket;  /* borrowed */
+};
+
+extern const lmn__exchange_kind lmn__exchange_dense;
+extern const lmn__exchange_kind lmn__exchange_gather;
+
+/** What carries the messages of a gathering exchange, for tests. */
+lmn_collective *lmn__gather_collective(const lmn__exchange *exchange);
+
+/** The way of a compressor's levels above 0; NULL when it has none. */
+const lmn__exchange_kind *lmn__exchange_kind_of(const lmn_compressor *compressor);
+
+/** A layer of a bucket by its place there. */
+lmn__layer *lmn__bucket_layer(const lmn__exchange *exchange, size_t place);
+
+/** Whether a layer may travel compressed in some step. */
+bool lmn__may_be_compressed(const lmn_reducer *reducer, const lmn__layer *layer);
+
+/** Whether a layer may have this level in some step. */
+bool lmn__may_have_level(const lmn_reducer *reducer, const lmn__layer *layer, size_t level);
+
+/** Whether h of a layer is kept in lmn__layer.tracked. */
+bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer);
+
+/** LMN_ERR_NONFINITE, naming layer, rank and step. */
+lmn_status lmn__nonfinite(const lmn_reducer *reducer, const lmn__layer *layer, lmn_error *err);
+
+/** The random numbers of a layer in this step; rank LMN_STREAM_ALL_RANKS for shared ones. */
+lmn_stream lmn__layer_stream(const lmn_reducer *reducer, const lmn__layer *layer, unsigned rank);
+
+/* reducer_source.c: a layer as encoders see it, and its states. */
+
+/** vector [count] = v[first ..]. Returns false when it holds NaN or infinity. */
+bool lmn__layer_form(const lmn__layer *layer, size_t first, size_t count, float *vector);
+
+/** A source that writes the states after the step to layer->next. It borrows the layer. */
+lmn_source lmn__layer_source(lmn__layer *layer);
+
+/** Copy the compressor's memory of a layer, so that encoding may change the copy. Returns it. */
+float *lmn__layer_memory_copy(const lmn__layer *layer);
+
+/** The step counts: what the source and the encoder wrote becomes the states and the memory. */
+void lmn__layer_commit_next(lmn__layer *layer);
+
+/** States and memory go back to the arrays that they began in; with `copy` they keep their values.
+ */
+void lmn__layer_settle(lmn__layer *layer, bool copy);
+
+/** The states after a step that sent `sent` of [first .. first + count - 1], in place. */
+void lmn__layer_advance(lmn__layer *layer, size_t first, size_t count, const float *vector,
+                        const float *sent);
+
+#endif

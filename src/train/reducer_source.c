@@ -1,0 +1,132 @@
+/*
+ * A layer as encoders see it: v from the gradient and the states, and the states after the step.
+ *
+ * Encoders pull v tile by tile and say at once what they sent of it, so forming, encoding and error
+ * feedback are one pass over memory. Tiles are independent and may come from several threads.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "exchange_internal.h"
+
+#include <string.h>
+
+static const float *part_of(const float *array, size_t first)
+{
+    return array == NULL ? NULL : array + first;
+}
+
+static lmn_feedback_tile tile_of(const lmn__layer *layer, size_t first, size_t count)
+{
+    lmn_feedback_tile tile = {.count = count,
+                              .eta = layer->eta,
+                              .whole = layer->travel_level == 0,
+                              .gradient = layer->gradient + first};
+    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+        tile.state[i] = part_of(layer->state[i], first);
+        tile.next[i] = layer->next[i] == NULL ? NULL : layer->next[i] + first;
+    }
+    return tile;
+}
+
+bool lmn__layer_form(const lmn__layer *layer, size_t first, size_t count, float *vector)
+{
+    const lmn_feedback_tile tile = tile_of(layer, first, count);
+    return lmn_feedback_form(layer->feedback, &tile, vector);
+}
+
+static bool form(void *user, size_t first, size_t count, float *vector)
+{
+    return lmn__layer_form(user, first, count, vector);
+}
+
+static void sent_tile(void *user, size_t first, size_t count, const float *vector,
+                      const float *sent)
+{
+    const lmn__layer *layer = user;
+    const lmn_feedback_tile tile = tile_of(layer, first, count);
+    lmn_feedback_advance(layer->feedback, &tile, vector, sent);
+}
+
+/* States without a `next` learn of entries in the commit, from the message. */
+static void sent_entries(void *user, size_t n, const uint32_t *indices, const float *values)
+{
+    const lmn__layer *layer = user;
+    for (size_t s = 0; s < lmn_feedback_state_count(layer->feedback); s++) {
+        float *const next = layer->next[s];
+        if (next == NULL) {
+            continue;
+        }
+        const float factor = lmn_feedback_sent_factor(layer->feedback, s);
+        for (size_t i = 0; i < n; i++) {
+            next[indices[i]] += factor * values[i];
+        }
+    }
+}
+
+lmn_source lmn__layer_source(lmn__layer *layer)
+{
+    return (lmn_source){
+        .form = form, .sent = sent_tile, .sent_entries = sent_entries, .user = layer};
+}
+
+float *lmn__layer_memory_copy(const lmn__layer *layer)
+{
+    if (layer->memory_next == NULL) {
+        return layer->memory;
+    }
+    memcpy(layer->memory_next, layer->memory, layer->memory_kind.count * sizeof(float));
+    return layer->memory_next;
+}
+
+static void swap(float **a, float **b)
+{
+    float *const old = *a;
+    *a = *b;
+    *b = old;
+}
+
+static void copy_states(const lmn__layer *layer)
+{
+    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+        if (layer->next[i] != NULL) {
+            memcpy(layer->next[i], layer->state[i], layer->count * sizeof(float));
+        }
+    }
+    if (layer->memory_next != NULL) {
+        memcpy(layer->memory_next, layer->memory, layer->memory_kind.count * sizeof(float));
+    }
+}
+
+void lmn__layer_commit_next(lmn__layer *layer)
+{
+    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+        if (layer->next[i] != NULL) {
+            swap(&layer->state[i], &layer->next[i]);
+        }
+    }
+    if (layer->memory_next != NULL) {
+        swap(&layer->memory, &layer->memory_next);
+    }
+    layer->is_swapped = !layer->is_swapped;
+}
+
+void lmn__layer_settle(lmn__layer *layer, bool copy)
+{
+    if (!layer->is_swapped) {
+        return;
+    }
+    if (copy) {
+        copy_states(layer);
+    }
+    lmn__layer_commit_next(layer);
+}
+
+void lmn__layer_advance(lmn__layer *layer, size_t first, size_t count, const float *vector,
+                        const float *sent)
+{
+    lmn_feedback_tile tile = tile_of(layer, first, count);
+    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+        tile.next[i] = layer->state[i] == NULL ? NULL : layer->state[i] + first;
+    }
+    lmn_feedback_advance(layer->feedback, &tile, vector, sent);
+}
