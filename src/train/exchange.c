@@ -13,6 +13,8 @@ const lmn__exchange_kind *lmn__exchange_kind_of(const lmn_compressor *compressor
     switch (lmn_compressor_combine(compressor, 1)) {
     case LMN_COMBINE_SPARSE:
         return &lmn__exchange_gather;
+    case LMN_COMBINE_SLICED:
+        return &lmn__exchange_sliced;
     default:
         return NULL;
     }

@@ -61,6 +61,7 @@ struct lmn__exchange {
 
 extern const lmn__exchange_kind lmn__exchange_dense;
 extern const lmn__exchange_kind lmn__exchange_gather;
+extern const lmn__exchange_kind lmn__exchange_sliced;
 
 /** What carries the messages of a gathering exchange, for tests. */
 lmn_collective *lmn__gather_collective(const lmn__exchange *exchange);

@@ -99,7 +99,8 @@ struct lmn_reducer {
     bool open;
     bool is_laid_out; /* once: travel levels and places in the regions are known */
     uint64_t step;
-    size_t next_bucket; /* the first not yet started */
+    uint64_t travel_hash; /* of the levels at which layers travel */
+    size_t next_bucket;   /* the first not yet started */
     bool nonfinite;
     lmn_status failure; /* of this rank; LMN_OK while it can go on */
     lmn_error failure_error;

@@ -202,6 +202,7 @@ static size_t next_travel_level(const lmn_reducer *reducer, size_t index)
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
 {
     bool changed = !reducer->is_laid_out;
+    uint64_t hash = 0;
     for (size_t i = 0; i < reducer->n_layers; i++) {
         lmn__layer *layer = &reducer->layers[i];
         const size_t level = next_travel_level(reducer, i);
@@ -210,7 +211,9 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
         const lmn_eta_rule rule =
             lmn_compressor_eta(reducer->compressor, level, lmn__layer_shape(layer));
         layer->eta = lmn_feedback_eta(reducer->feedback, rule.suggested);
+        hash = lmn_hash64(&level, sizeof level, hash);
     }
+    reducer->travel_hash = hash;
     for (size_t i = 0; i < reducer->n_buckets && changed; i++) {
         lay_out_bucket(reducer, &reducer->buckets[i]);
     }

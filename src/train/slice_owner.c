@@ -1,0 +1,236 @@
+/*
+ * The owner of a slice: the mean of what all ranks say of it, encoded again for everybody.
+ *
+ * The owner decodes the messages in rank order, its own included, to their mean D, and encodes
+ *
+ *     y = D + E, or h + D + E for a mechanism that tracks
+ *
+ * with random numbers that all ranks share. E = y - C(y) is what the second encoding left out,
+ * added to the next mean; without error feedback (`none`) it is dropped, as the first encoding's
+ * is. E and the slice of h live here alone. A layer that travels dense in a step leaves E as it is.
+ *
+ * Source: H. Tang, C. Yu, X. Lian, T. Zhang, J. Liu, "DoubleSqueeze: parallel stochastic gradient
+ * descent with double-pass error-compensated compression", ICML 2019, arXiv:1905.05957.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "slices_internal.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Elements whose messages are added up together: they stay in the cache meanwhile, and are enough
+   for several threads. */
+#define TILE ((size_t)1 << 18)
+
+static bool take_floats(float **floats_out, size_t count, lmn_error *err)
+{
+    *floats_out = lmn_alloc(count, sizeof(float), err);
+    return *floats_out != NULL;
+}
+
+lmn_status lmn__slice_owner_create(const lmn_reducer *reducer, const lmn__slices *slices,
+                                   lmn__slice_owner *owner_out, lmn_error *err)
+{
+    *owner_out = (lmn__slice_owner){.reducer = reducer, .slices = slices};
+    const size_t count = slices->count;
+    bool is_taken = take_floats(&owner_out->mean, count, err);
+    if (is_taken && lmn_feedback_tracks(reducer->feedback)) {
+        is_taken = take_floats(&owner_out->tracked, count, err) &&
+                   take_floats(&owner_out->tracked_next, count, err);
+    }
+    if (is_taken && lmn_feedback_state_count(reducer->feedback) > 0) {
+        is_taken = take_floats(&owner_out->error, count, err) &&
+                   take_floats(&owner_out->error_next, count, err);
+    }
+    return is_taken ? LMN_OK : LMN_ERR_MEMORY;
+}
+
+void lmn__slice_owner_free(lmn__slice_owner *owner)
+{
+    lmn_free(owner->mean);
+    lmn_free(owner->tracked);
+    lmn_free(owner->tracked_next);
+    lmn_free(owner->error);
+    lmn_free(owner->error_next);
+}
+
+/* Adds the messages of all ranks about one part; `offset` is where they have it. */
+static void average_part(lmn__slice_owner *owner, const lmn_collective *scatter,
+                         const lmn__part *part, size_t offset)
+{
+    const lmn_reducer *reducer = owner->reducer;
+    const lmn_compressor *compressor = reducer->compressor;
+    const size_t level = part->layer->travel_level;
+    const size_t grain = lmn_compressor_grain(compressor);
+    const size_t tile = grain < TILE ? TILE / grain * grain : grain;
+    const float weight = 1.0F / (float)reducer->size;
+    for (size_t first = 0; first < part->count; first += tile) {
+        const size_t rest = part->count - first;
+        const size_t count = rest < tile ? rest : tile;
+        float *const mean = owner->mean + part->offset + first;
+        memset(mean, 0, count * sizeof *mean);
+        for (int rank = 0; rank < reducer->size; rank++) {
+            size_t bytes = 0;
+            const unsigned char *message = lmn_alltoallv_message(scatter, rank, &bytes);
+            const lmn_decode_job job = {
+                .level = level,
+                .shape = lmn__layer_shape(part->layer),
+                .first = part->first + first,
+                .count = count,
+                .payload = message + offset + lmn_compressor_part_bytes(compressor, level, first),
+                .payload_bytes = lmn_compressor_part_bytes(compressor, level, count)};
+            lmn_compressor_decode_add(compressor, &job, weight, mean);
+        }
+    }
+}
+
+/* y without E of a part: D, or the new h. */
+static const float *advance_tracked(const lmn__slice_owner *owner, const lmn__part *part)
+{
+    const float *mean = owner->mean + part->offset;
+    if (owner->tracked == NULL) {
+        return mean;
+    }
+    const float *tracked = owner->tracked + part->offset;
+    float *next = owner->tracked_next + part->offset;
+#pragma omp simd
+    for (size_t i = 0; i < part->count; i++) {
+        next[i] = tracked[i] + mean[i];
+    }
+    return next;
+}
+
+/* y of a part of the slice, as the second encoding's source; arrays begin with the part. */
+typedef struct mean_source {
+    size_t first; /* of the part in its layer */
+    const float *sum;
+    const float *error; /* NULL without error feedback */
+    float *error_next;
+} mean_source;
+
+static bool form_mean(void *user, size_t first, size_t count, float *vector)
+{
+    const mean_source *source = user;
+    const float *sum = source->sum + (first - source->first);
+    memcpy(vector, sum, count * sizeof *vector);
+    if (source->error != NULL) {
+        const float *error = source->error + (first - source->first);
+#pragma omp simd
+        for (size_t i = 0; i < count; i++) {
+            vector[i] += error[i];
+        }
+    }
+    unsigned bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (size_t i = 0; i < count; i++) {
+        bad |= fabsf(vector[i]) <= FLT_MAX ? 0U : 1U;
+    }
+    return bad == 0;
+}
+
+static void mean_sent(void *user, size_t first, size_t count, const float *vector,
+                      const float *sent)
+{
+    const mean_source *source = user;
+    if (source->error == NULL) {
+        return;
+    }
+    float *next = source->error_next + (first - source->first);
+    if (sent == NULL) {
+        memcpy(next, vector, count * sizeof *next);
+        return;
+    }
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        next[i] = vector[i] - sent[i];
+    }
+}
+
+static lmn_status encode_part(const lmn__slice_owner *owner, const lmn__part *part,
+                              unsigned char *payload, lmn_error *err)
+{
+    const bool has_error = owner->error != NULL;
+    mean_source mean = {.first = part->first,
+                        .sum = advance_tracked(owner, part),
+                        .error = has_error ? owner->error + part->offset : NULL,
+                        .error_next = has_error ? owner->error_next + part->offset : NULL};
+    const lmn_source source = {.form = form_mean, .sent = mean_sent, .user = &mean};
+    return lmn__part_encode(owner->reducer, part, &source, LMN_STREAM_ALL_RANKS, payload, err);
+}
+
+size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *scatter,
+                               unsigned char *message, lmn_error *err)
+{
+    const lmn_reducer *reducer = owner->reducer;
+    lmn__slice_header header = lmn__slice_header_of(reducer, LMN__SLICE_OF_THE_MEAN, reducer->rank);
+    size_t offset = sizeof header;
+    const size_t end = owner->slices->first_part[reducer->rank + 1];
+    for (size_t i = owner->slices->first_part[reducer->rank]; i < end; i++) {
+        const lmn__part *part = &owner->slices->parts[i];
+        if (part->layer->travel_level == 0) {
+            continue;
+        }
+        average_part(owner, scatter, part, offset);
+        const lmn_status status = encode_part(owner, part, message + offset, err);
+        if (status == LMN_ERR_NONFINITE) {
+            header.content = LMN__SLICE_MEAN_NOT_FINITE;
+            header.layer = part->layer->index;
+            offset = sizeof header;
+            break;
+        }
+        if (status != LMN_OK) {
+            return 0;
+        }
+        offset += lmn__part_message_bytes(reducer, part);
+    }
+    memcpy(message, &header, sizeof header);
+    return offset;
+}
+
+/* A layer that travelled dense has its h set anew, and owes what it owed before. */
+static void commit_part(const lmn__slice_owner *owner, const lmn__part *part)
+{
+    const size_t bytes = part->count * sizeof(float);
+    const bool dense = part->layer->travel_level == 0;
+    if (owner->tracked != NULL) {
+        const float *next =
+            dense ? part->layer->average + part->first : owner->tracked_next + part->offset;
+        memcpy(owner->tracked + part->offset, next, bytes);
+    }
+    if (owner->error != NULL && !dense) {
+        memcpy(owner->error + part->offset, owner->error_next + part->offset, bytes);
+    }
+}
+
+void lmn__slice_owner_commit(lmn__slice_owner *owner)
+{
+    const int rank = owner->reducer->rank;
+    for (size_t i = owner->slices->first_part[rank]; i < owner->slices->first_part[rank + 1]; i++) {
+        commit_part(owner, &owner->slices->parts[i]);
+    }
+}
+
+static lmn_status add_slice(const lmn__slice_owner *owner, const char *what, size_t bucket,
+                            float *values, lmn_state *state, lmn_error *err)
+{
+    char name[128];
+    (void)snprintf(name, sizeof name, "/feedback/slices/%s/bucket%zu", what, bucket);
+    return lmn_state_add_array(state, name, "1", LMN_STATE_PER_RANK, LMN_STATE_F32, 1,
+                               &owner->slices->count, values, err);
+}
+
+lmn_status lmn__slice_owner_add_state(const lmn__slice_owner *owner, size_t bucket,
+                                      lmn_state *state, lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    if (owner->tracked != NULL) {
+        status = add_slice(owner, "mean_tracked_gradient", bucket, owner->tracked, state, err);
+    }
+    if (status == LMN_OK && owner->error != NULL) {
+        status = add_slice(owner, "error", bucket, owner->error, state, err);
+    }
+    return status;
+}

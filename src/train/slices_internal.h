@@ -1,0 +1,104 @@
+/*
+ * How the layers of a bucket are cut into slices, one for each rank.
+ *
+ * Layers are cut into grains, the elements that a compressor encodes together (lmn_compressor_grain
+ * in lamina/compressor.h), grains are numbered through the bucket, and every rank owns a run of
+ * them. The cut does not depend on levels, so that what an owner remembers of its slice stays its
+ * own. A slice is a row of parts of layers.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LAMINA_SLICES_INTERNAL_H
+#define LAMINA_SLICES_INTERNAL_H
+
+#include "exchange_internal.h"
+
+typedef struct lmn__part {
+    lmn__layer *layer; /* borrowed */
+    size_t first, count;
+    size_t offset; /* of its first element in the slice */
+} lmn__part;
+
+typedef struct lmn__slices {
+    size_t n_parts;
+    lmn__part *parts;   /* [n_parts] owned; in the order of grains */
+    size_t *first_part; /* [ranks + 1] owned; slice j is parts first_part[j] .. [j + 1] - 1 */
+    size_t count;       /* elements of the largest slice */
+} lmn__slices;
+
+/** Cut the layers of a bucket that may be compressed. Local. Errors: LMN_ERR_MEMORY. */
+lmn_status lmn__slices_create(lmn_reducer *reducer, const lmn__bucket *bucket,
+                              lmn__slices *slices_out, lmn_error *err) LMN_NODISCARD;
+void lmn__slices_free(lmn__slices *slices);
+
+/** What a message about a slice holds. */
+typedef enum lmn__slice_content {
+    LMN__SLICE_OF_A_RANK,      /* what one rank sends to the owner */
+    LMN__SLICE_OF_THE_MEAN,    /* what the owner sends to all */
+    LMN__SLICE_MEAN_NOT_FINITE /* what it sends when the mean overflows: no payload */
+} lmn__slice_content;
+
+typedef struct lmn__slice_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t content; /* lmn__slice_content */
+    uint32_t step;    /* low 32 bits */
+    uint32_t rank;    /* of the sender */
+    uint64_t plan;    /* lmn_reducer.travel_hash */
+    uint64_t layer;   /* whose mean is not finite */
+} lmn__slice_header;
+
+lmn__slice_header lmn__slice_header_of(const lmn_reducer *reducer, unsigned content, int rank);
+
+/** Bytes of a part in a message of this step, with padding; 0 when its layer travels dense. */
+size_t lmn__part_message_bytes(const lmn_reducer *reducer, const lmn__part *part);
+
+/** A part of a message as the compressor sees it. */
+lmn_decode_job lmn__part_message(const lmn_reducer *reducer, const lmn__part *part,
+                                 const unsigned char *payload);
+
+/**
+ * Write the payload of one part and its padding. The random numbers are those of `rank`;
+ * LMN_STREAM_ALL_RANKS encodes without the compressor's memory.
+ * Errors: LMN_ERR_NONFINITE, naming the layer; those of lmn_compressor_encode.
+ */
+lmn_status lmn__part_encode(const lmn_reducer *reducer, const lmn__part *part,
+                            const lmn_source *source, unsigned rank, unsigned char *payload,
+                            lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Whether the message of `rank` about slice `slice` is whole. LMN_ERR_MESSAGE, naming rank and
+ * layer; LMN_ERR_NONFINITE when it says that the mean is not finite.
+ */
+lmn_status lmn__slice_check(const lmn_reducer *reducer, const lmn__slices *slices, int rank,
+                            int slice, lmn__slice_content content, const unsigned char *message,
+                            size_t bytes, lmn_error *err) LMN_NODISCARD;
+
+/** What the owner of a slice keeps; [slices->count] each, owned. */
+typedef struct lmn__slice_owner {
+    const lmn_reducer *reducer; /* borrowed */
+    const lmn__slices *slices;  /* borrowed */
+    float *mean;
+    float *tracked, *tracked_next; /* h; NULL unless the mechanism tracks */
+    float *error, *error_next;     /* E; NULL without error feedback */
+} lmn__slice_owner;
+
+/** Errors: LMN_ERR_MEMORY; what was taken is still to be freed. */
+lmn_status lmn__slice_owner_create(const lmn_reducer *reducer, const lmn__slices *slices,
+                                   lmn__slice_owner *owner_out, lmn_error *err) LMN_NODISCARD;
+void lmn__slice_owner_free(lmn__slice_owner *owner);
+
+/**
+ * Average the checked messages of all ranks about this rank's slice and write the owner's message.
+ * Returns its bytes; 0 after an error of the compressor.
+ */
+size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *scatter,
+                               unsigned char *message, lmn_error *err);
+
+/** The step counts. After the commit of layers that travelled dense. */
+void lmn__slice_owner_commit(lmn__slice_owner *owner);
+
+lmn_status lmn__slice_owner_add_state(const lmn__slice_owner *owner, size_t bucket,
+                                      lmn_state *state, lmn_error *err);
+
+#endif
