@@ -174,7 +174,8 @@ size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *sc
             continue;
         }
         average_part(owner, scatter, part, offset);
-        const lmn_status status = encode_part(owner, part, message + offset, err);
+        lmn_error cause = lmn_error_none();
+        const lmn_status status = encode_part(owner, part, message + offset, &cause);
         if (status == LMN_ERR_NONFINITE) {
             header.content = LMN__SLICE_MEAN_NOT_FINITE;
             header.layer = part->layer->index;
@@ -182,6 +183,7 @@ size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *sc
             break;
         }
         if (status != LMN_OK) {
+            *err = cause;
             return 0;
         }
         offset += lmn__part_message_bytes(reducer, part);
