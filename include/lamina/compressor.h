@@ -202,7 +202,8 @@ typedef struct lmn_round {
  */
 int lmn_compressor_ranks_max(const lmn_compressor *compressor);
 
-/** Rounds of a level, 1 or 2: each needs the outcome of the one before. */
+/** Rounds of a level, 1 or 2: each needs the outcome of the one before. Of `step` only its being
+ * odd or even counts, so that who reserves memory need not ask about all steps. */
 size_t lmn_compressor_round_count(const lmn_compressor *compressor, size_t level);
 lmn_round lmn_compressor_round(const lmn_compressor *compressor, size_t level,
                                lmn_layer_shape shape, size_t round, uint64_t step);

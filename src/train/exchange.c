@@ -15,6 +15,8 @@ const lmn__exchange_kind *lmn__exchange_kind_of(const lmn_compressor *compressor
         return &lmn__exchange_gather;
     case LMN_COMBINE_SLICED:
         return &lmn__exchange_sliced;
+    case LMN_COMBINE_ROUNDS:
+        return &lmn__exchange_rounds;
     default:
         return NULL;
     }
@@ -38,6 +40,17 @@ bool lmn__may_be_compressed(const lmn_reducer *reducer, const lmn__layer *layer)
     for (size_t level = 1; level < n_levels; level++) {
         if (lmn__may_have_level(reducer, layer, level) &&
             lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool lmn__bucket_may_be_compressed(const lmn_reducer *reducer, const lmn__bucket *bucket)
+{
+    for (size_t place = 0; place < bucket->layer_count; place++) {
+        const size_t layer = reducer->order[bucket->first_layer + place];
+        if (lmn__may_be_compressed(reducer, &reducer->layers[layer])) {
             return true;
         }
     }

@@ -62,6 +62,7 @@ struct lmn__exchange {
 extern const lmn__exchange_kind lmn__exchange_dense;
 extern const lmn__exchange_kind lmn__exchange_gather;
 extern const lmn__exchange_kind lmn__exchange_sliced;
+extern const lmn__exchange_kind lmn__exchange_rounds;
 
 /** What carries the messages of a gathering exchange, for tests. */
 lmn_collective *lmn__gather_collective(const lmn__exchange *exchange);
@@ -74,6 +75,9 @@ lmn__layer *lmn__bucket_layer(const lmn__exchange *exchange, size_t place);
 
 /** Whether a layer may travel compressed in some step. */
 bool lmn__may_be_compressed(const lmn_reducer *reducer, const lmn__layer *layer);
+
+/** Whether any layer of a bucket may. */
+bool lmn__bucket_may_be_compressed(const lmn_reducer *reducer, const lmn__bucket *bucket);
 
 /** Whether a layer may have this level in some step. */
 bool lmn__may_have_level(const lmn_reducer *reducer, const lmn__layer *layer, size_t level);

@@ -77,12 +77,7 @@ static lmn_status take_memory(sliced_exchange *self, lmn_error *err)
 static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
                          lmn_error *err)
 {
-    bool is_needed = false;
-    for (size_t place = 0; place < bucket->layer_count; place++) {
-        const size_t layer = reducer->order[bucket->first_layer + place];
-        is_needed = is_needed || lmn__may_be_compressed(reducer, &reducer->layers[layer]);
-    }
-    if (!is_needed) {
+    if (!lmn__bucket_may_be_compressed(reducer, bucket)) {
         return LMN_OK;
     }
     sliced_exchange *self = lmn_alloc(1, sizeof *self, err);

@@ -90,6 +90,11 @@ static lmn_status create_methods(lmn_reducer *reducer, const lmn_reducer_options
                                  size_t n_layers, lmn_error *err)
 {
     lmn_status status = lmn_compressor_create(options->compress, &reducer->compressor, err);
+    if (status == LMN_OK && reducer->size > lmn_compressor_ranks_max(reducer->compressor)) {
+        return lmn_error_set(
+            err, LMN_ERR_USAGE, "compressor '%s' adds up over at most %d ranks, but there are %d",
+            options->compress, lmn_compressor_ranks_max(reducer->compressor), reducer->size);
+    }
     if (status == LMN_OK) {
         status = lmn_feedback_create(options->feedback, &reducer->feedback, err);
     }
