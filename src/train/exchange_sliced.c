@@ -275,6 +275,16 @@ static lmn_status add_state(lmn__exchange *exchange, lmn_state *state, lmn_error
     return lmn__slice_owner_add_state(&self->owner, bucket, state, err);
 }
 
+const lmn__slice_owner *lmn__sliced_owner(const lmn__exchange *exchange)
+{
+    return &((const sliced_exchange *)exchange)->owner;
+}
+
+const lmn_collective *lmn__sliced_gather(const lmn__exchange *exchange)
+{
+    return ((const sliced_exchange *)exchange)->gather;
+}
+
 static void destroy(lmn__exchange *exchange)
 {
     sliced_exchange *self = (sliced_exchange *)exchange;

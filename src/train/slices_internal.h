@@ -98,6 +98,10 @@ size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *sc
 /** The step counts. After the commit of layers that travelled dense. */
 void lmn__slice_owner_commit(lmn__slice_owner *owner);
 
+/** The owner of this rank's slice and what carries the means, for tests. */
+const lmn__slice_owner *lmn__sliced_owner(const lmn__exchange *exchange);
+const lmn_collective *lmn__sliced_gather(const lmn__exchange *exchange);
+
 lmn_status lmn__slice_owner_add_state(const lmn__slice_owner *owner, size_t bucket,
                                       lmn_state *state, lmn_error *err);
 

@@ -1,14 +1,11 @@
 /*
  * The reducer against references that are computed by hand from every rank's gradients.
  *
- * Gradients are a function of (rank, layer, step, element), so each rank knows everybody's.
- *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "../../src/train/exchange_internal.h"
-#include "lamina/hash.h"
-#include "lamina/random.h"
 #include "lamina/reducer.h"
+#include "reducer_check.h"
+#include "train/exchange_internal.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -22,128 +19,14 @@
 
 #include <cmocka.h>
 
-enum { N_LAYERS = 4, LARGE = 3000, WIDE = 5000, STEPS = 12 };
-
-static const lmn_reducer_layer layers[N_LAYERS] = {
-    {.name = "dense2/bias", .n_dims = 1, .dims = {10}},
-    {.name = "dense2/weight", .n_dims = 2, .dims = {50, 60}},
-    {.name = "dense1/weight", .n_dims = 2, .dims = {100, 50}},
-    {.name = "dense1/bias", .n_dims = 1, .dims = {100}},
-};
-static const size_t counts[N_LAYERS] = {10, LARGE, WIDE, 100};
-
-static void fill_gradient(int rank, size_t layer, uint64_t step, float *gradient)
-{
-    const lmn_stream stream = {.seed = 7,
-                               .layer = (uint32_t)layer,
-                               .step = (uint32_t)step,
-                               .purpose = LMN_STREAM_USER,
-                               .rank = (uint16_t)rank};
-    lmn_stream_normal(&stream, 0, counts[layer], gradient);
-    /* Some entries are much larger than others, as in a network. */
-    for (size_t i = 0; i < counts[layer]; i += 7) {
-        gradient[i] *= 10.0F + (float)rank;
-    }
-}
-
-static lmn_world *make_world(void)
-{
-    lmn_world *world = NULL;
-    lmn_error err = lmn_error_none();
-    const lmn_status status = lmn_world_create(MPI_COMM_WORLD, NULL, &world, &err);
-    assert_int_equal(status, LMN_OK);
-    return world;
-}
-
-static lmn_reducer_options options_of(const char *compress, const char *feedback,
-                                      const char *allocate)
-{
-    lmn_reducer_options options = lmn_reducer_options_default();
-    options.compress = compress;
-    options.feedback = feedback;
-    options.allocate = allocate;
-    options.bucket_bytes = 16384;
-    options.n_scalars = 2;
-    return options;
-}
-
-static lmn_reducer *make_reducer(lmn_world *world, const char *compress, const char *feedback,
-                                 const char *allocate)
-{
-    const lmn_reducer_options options = options_of(compress, feedback, allocate);
-    lmn_reducer *reducer = NULL;
-    lmn_error err = lmn_error_none();
-    const lmn_status status = lmn_reducer_create(world, layers, N_LAYERS, &options, &reducer, &err);
-    if (status != LMN_OK) {
-        fail_msg("%s", err.message);
-    }
-    return reducer;
-}
-
-static void hand_over(lmn_reducer *reducer, lmn_world *world, uint64_t step)
-{
-    lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_reducer_begin(reducer, step, &err), LMN_OK);
-    for (size_t layer = 0; layer < N_LAYERS; layer++) {
-        float *gradient = lmn_reducer_gradient(reducer, layer);
-        fill_gradient(lmn_world_rank(world), layer, step, gradient);
-        assert_int_equal(lmn_reducer_ready(reducer, layer, gradient, &err), LMN_OK);
-        assert_int_equal(lmn_reducer_progress(reducer, &err), LMN_OK);
-    }
-}
-
-static lmn_step_report run_step(lmn_reducer *reducer, lmn_world *world, uint64_t step)
-{
-    hand_over(reducer, world, step);
-    lmn_reducer_set_scalar(reducer, 1, (float)(lmn_world_rank(world) + 1));
-    lmn_step_report report;
-    lmn_error err = lmn_error_none();
-    const lmn_status status = lmn_reducer_finish(reducer, &report, &err);
-    if (status != LMN_OK) {
-        fail_msg("%s", err.message);
-    }
-    return report;
-}
-
-static uint64_t estimate_hash(const lmn_reducer *reducer)
-{
-    uint64_t hash = 0;
-    for (size_t layer = 0; layer < N_LAYERS; layer++) {
-        hash =
-            lmn_hash64(lmn_reducer_estimate(reducer, layer), counts[layer] * sizeof(float), hash);
-    }
-    return hash;
-}
-
-static void assert_same_everywhere(lmn_world *world, uint64_t value)
-{
-    lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_world_check_same(world, "test value", value, &err), LMN_OK);
-}
-
-/* Mean over ranks of this step's gradients, in double. [count], owned by the caller. */
-static double *mean_gradient(int size, size_t layer, uint64_t step)
-{
-    double *mean = calloc(counts[layer], sizeof *mean);
-    float *gradient = calloc(counts[layer], sizeof *gradient);
-    assert_non_null(mean);
-    assert_non_null(gradient);
-    for (int rank = 0; rank < size; rank++) {
-        fill_gradient(rank, layer, step, gradient);
-        for (size_t i = 0; i < counts[layer]; i++) {
-            mean[i] += (double)gradient[i] / size;
-        }
-    }
-    free(gradient);
-    return mean;
-}
+enum { STEPS = 12 };
 
 static void assert_estimate_is_mean(const lmn_reducer *reducer, int size, uint64_t step)
 {
-    for (size_t layer = 0; layer < N_LAYERS; layer++) {
+    for (size_t layer = 0; layer < CHECK_LAYERS; layer++) {
         const float *estimate = lmn_reducer_estimate(reducer, layer);
-        double *mean = mean_gradient(size, layer, step);
-        for (size_t i = 0; i < counts[layer]; i++) {
+        double *mean = check_mean_gradient(size, layer, step);
+        for (size_t i = 0; i < check_counts[layer]; i++) {
             assert_true(fabs((double)estimate[i] - mean[i]) <= 1e-5 * (1.0 + fabs(mean[i])));
         }
         free(mean);
@@ -153,16 +36,17 @@ static void assert_estimate_is_mean(const lmn_reducer *reducer, int size, uint64
 static void finish_dense_estimates_the_mean(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
+    lmn_world *world = check_new_world();
     const char *const feedbacks[] = {"none", "ec", "ef21", "econtrol"};
     const char *const compressors[] = {"dense", "topk:density=1"};
     for (size_t i = 0; i < 8; i++) {
-        lmn_reducer *reducer = make_reducer(world, compressors[i % 2], feedbacks[i / 2], "uniform");
+        lmn_reducer *reducer =
+            check_new_reducer(world, compressors[i % 2], feedbacks[i / 2], "uniform");
         for (uint64_t step = 0; step < 3; step++) {
-            const lmn_step_report report = run_step(reducer, world, step);
+            const lmn_step_report report = check_run_step(reducer, world, step);
             assert_true(report.applied);
             assert_estimate_is_mean(reducer, lmn_world_size(world), step);
-            assert_same_everywhere(world, estimate_hash(reducer));
+            check_same_everywhere(world, check_estimate_hash(reducer));
         }
         lmn_reducer_destroy(reducer);
     }
@@ -172,9 +56,9 @@ static void finish_dense_estimates_the_mean(void **state)
 static void finish_scalars_are_summed(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
-    lmn_reducer *reducer = make_reducer(world, "dense", "none", "uniform");
-    const lmn_step_report report = run_step(reducer, world, 0);
+    lmn_world *world = check_new_world();
+    lmn_reducer *reducer = check_new_reducer(world, "dense", "none", "uniform");
+    const lmn_step_report report = check_run_step(reducer, world, 0);
     const int size = lmn_world_size(world);
     assert_true(report.scalars[0] == 0.0F);
     int sum = 0;
@@ -189,15 +73,15 @@ static void finish_scalars_are_summed(void **state)
 static void finish_every_mechanism_is_identical_on_all_ranks(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
+    lmn_world *world = check_new_world();
     const char *const feedbacks[] = {"none", "ec",       "ef21:init=zero",
                                      "ef21", "econtrol", "econtrol:init=zero,eta=0.01"};
     for (size_t i = 0; i < sizeof feedbacks / sizeof feedbacks[0]; i++) {
-        lmn_reducer *reducer = make_reducer(world, "topk:density=0.02", feedbacks[i],
-                                            "lgreco:warmup=2,every=3,window=2");
+        lmn_reducer *reducer = check_new_reducer(world, "topk:density=0.02", feedbacks[i],
+                                                 "lgreco:warmup=2,every=3,window=2");
         for (uint64_t step = 0; step < STEPS; step++) {
-            assert_true(run_step(reducer, world, step).applied);
-            assert_same_everywhere(world, estimate_hash(reducer));
+            assert_true(check_run_step(reducer, world, step).applied);
+            check_same_everywhere(world, check_estimate_hash(reducer));
         }
         lmn_reducer_destroy(reducer);
     }
@@ -208,28 +92,28 @@ static void finish_every_mechanism_is_identical_on_all_ranks(void **state)
 static void assert_virtual_iterate(lmn_world *world, const char *feedback, size_t error_state)
 {
     const int size = lmn_world_size(world);
-    lmn_reducer *reducer = make_reducer(world, "topk:density=0.05", feedback, "uniform");
+    lmn_reducer *reducer = check_new_reducer(world, "topk:density=0.05", feedback, "uniform");
     const size_t layer = 2;
-    double *sum = calloc(counts[layer], sizeof *sum);
+    double *sum = calloc(check_counts[layer], sizeof *sum);
     assert_non_null(sum);
     for (uint64_t step = 0; step < STEPS; step++) {
-        assert_true(run_step(reducer, world, step).applied);
-        double *mean = mean_gradient(size, layer, step);
+        assert_true(check_run_step(reducer, world, step).applied);
+        double *mean = check_mean_gradient(size, layer, step);
         const float *estimate = lmn_reducer_estimate(reducer, layer);
-        for (size_t i = 0; i < counts[layer]; i++) {
+        for (size_t i = 0; i < check_counts[layer]; i++) {
             sum[i] += mean[i] - (double)estimate[i];
         }
         free(mean);
     }
-    double *mean_error = calloc(counts[layer], sizeof *mean_error);
+    double *mean_error = calloc(check_counts[layer], sizeof *mean_error);
     assert_non_null(mean_error);
-    for (size_t i = 0; i < counts[layer]; i++) {
+    for (size_t i = 0; i < check_counts[layer]; i++) {
         mean_error[i] = (double)reducer->layers[layer].state[error_state][i] / size;
     }
     lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_world_sum_f64(world, mean_error, counts[layer], &err), LMN_OK);
+    assert_int_equal(lmn_world_sum_f64(world, mean_error, check_counts[layer], &err), LMN_OK);
     double largest = 0.0;
-    for (size_t i = 0; i < counts[layer]; i++) {
+    for (size_t i = 0; i < check_counts[layer]; i++) {
         assert_true(fabs(sum[i] - mean_error[i]) <= 1e-4 * (10.0 + fabs(sum[i])));
         largest = fmax(largest, fabs(mean_error[i]));
     }
@@ -242,7 +126,7 @@ static void assert_virtual_iterate(lmn_world *world, const char *feedback, size_
 static void finish_error_feedback_loses_nothing(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
+    lmn_world *world = check_new_world();
     assert_virtual_iterate(world, "ec", 0);
     assert_virtual_iterate(world, "econtrol:init=zero", 1);
     assert_virtual_iterate(world, "econtrol:init=grad", 1);
@@ -252,14 +136,14 @@ static void finish_error_feedback_loses_nothing(void **state)
 static void finish_econtrol_without_eta_is_ef21(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
-    lmn_reducer *ef21 = make_reducer(world, "topk:density=0.03", "ef21:init=zero", "uniform");
+    lmn_world *world = check_new_world();
+    lmn_reducer *ef21 = check_new_reducer(world, "topk:density=0.03", "ef21:init=zero", "uniform");
     lmn_reducer *econtrol =
-        make_reducer(world, "topk:density=0.03", "econtrol:eta=0,init=zero", "uniform");
+        check_new_reducer(world, "topk:density=0.03", "econtrol:eta=0,init=zero", "uniform");
     for (uint64_t step = 0; step < STEPS; step++) {
-        (void)run_step(ef21, world, step);
-        (void)run_step(econtrol, world, step);
-        assert_true(estimate_hash(ef21) == estimate_hash(econtrol));
+        (void)check_run_step(ef21, world, step);
+        (void)check_run_step(econtrol, world, step);
+        assert_true(check_estimate_hash(ef21) == check_estimate_hash(econtrol));
     }
     lmn_reducer_destroy(ef21);
     lmn_reducer_destroy(econtrol);
@@ -269,13 +153,14 @@ static void finish_econtrol_without_eta_is_ef21(void **state)
 static void finish_counts_what_leaves(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
+    lmn_world *world = check_new_world();
     const int size = lmn_world_size(world);
     lmn_error err = lmn_error_none();
-    lmn_reducer *dense = make_reducer(world, "dense", "none", "uniform");
-    lmn_reducer *sparse = make_reducer(world, "topk:density=0.01", "ef21:init=zero", "uniform");
-    const lmn_step_report whole = run_step(dense, world, 0);
-    const lmn_step_report part = run_step(sparse, world, 0);
+    lmn_reducer *dense = check_new_reducer(world, "dense", "none", "uniform");
+    lmn_reducer *sparse =
+        check_new_reducer(world, "topk:density=0.01", "ef21:init=zero", "uniform");
+    const lmn_step_report whole = check_run_step(dense, world, 0);
+    const lmn_step_report part = check_run_step(sparse, world, 0);
     uint64_t bytes[] = {whole.bytes_sent, whole.bytes_dense, part.bytes_sent, part.bytes_dense};
     assert_int_equal(lmn_world_sum_u64(world, bytes, 4, &err), LMN_OK);
     /* The last bucket's padding and verdict are what dense training sends beside its gradients. */
@@ -285,7 +170,7 @@ static void finish_counts_what_leaves(void **state)
     if (size == 1) {
         assert_true(bytes[0] == 0 && bytes[2] == 0);
     } else {
-        const uint64_t entries = (LARGE + WIDE) / 100;
+        const uint64_t entries = (CHECK_LARGE + CHECK_WIDE) / 100;
         const uint64_t payload = (uint64_t)size * (uint64_t)(size - 1) * entries * 8;
         assert_true(bytes[2] >= payload && bytes[2] <= payload + slack + bytes[1] / 10);
     }
@@ -294,32 +179,17 @@ static void finish_counts_what_leaves(void **state)
     lmn_world_destroy(world);
 }
 
-static uint64_t state_hash(const lmn_reducer *reducer)
-{
-    uint64_t hash = reducer->applied_steps;
-    for (size_t i = 0; i < N_LAYERS; i++) {
-        const lmn__layer *layer = &reducer->layers[i];
-        const size_t bytes = layer->count * sizeof(float);
-        for (size_t s = 0; s < LMN_FEEDBACK_STATES_MAX; s++) {
-            hash = layer->state[s] != NULL ? lmn_hash64(layer->state[s], bytes, hash) : hash;
-        }
-        hash = layer->tracked != NULL ? lmn_hash64(layer->tracked, bytes, hash) : hash;
-        hash = layer->observed != NULL ? lmn_hash64(layer->observed, bytes, hash) : hash;
-    }
-    return hash;
-}
-
 static void poison_one_rank(lmn_world *world, lmn_reducer *reducer, size_t layer, float poison)
 {
     lmn_error err = lmn_error_none();
     const int last = lmn_world_size(world) - 1;
-    const uint64_t before = state_hash(reducer);
+    const uint64_t before = check_state_hash(reducer);
     assert_int_equal(lmn_reducer_begin(reducer, 5, &err), LMN_OK);
-    for (size_t i = 0; i < N_LAYERS; i++) {
+    for (size_t i = 0; i < CHECK_LAYERS; i++) {
         float *gradient = lmn_reducer_gradient(reducer, i);
-        fill_gradient(lmn_world_rank(world), i, 5, gradient);
+        check_fill_gradient(lmn_world_rank(world), i, 5, gradient);
         if (i == layer && lmn_world_rank(world) == last) {
-            gradient[counts[i] / 2] = poison;
+            gradient[check_counts[i] / 2] = poison;
         }
         assert_int_equal(lmn_reducer_ready(reducer, i, gradient, &err), LMN_OK);
     }
@@ -329,26 +199,26 @@ static void poison_one_rank(lmn_world *world, lmn_reducer *reducer, size_t layer
     char expected[64];
     (void)snprintf(expected, sizeof expected, "on rank %d in step 5", last);
     assert_non_null(strstr(report.reason, expected));
-    assert_non_null(strstr(report.reason, layers[layer].name));
-    assert_true(state_hash(reducer) == before);
+    assert_non_null(strstr(report.reason, check_layers[layer].name));
+    assert_true(check_state_hash(reducer) == before);
 }
 
 static void finish_nonfinite_on_one_rank_changes_nothing_anywhere(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
+    lmn_world *world = check_new_world();
     const char *const feedbacks[] = {"none", "ec", "econtrol"};
     for (size_t i = 0; i < 3; i++) {
-        lmn_reducer *reducer = make_reducer(world, "topk:density=0.02", feedbacks[i],
-                                            "lgreco:warmup=2,window=2,every=4");
+        lmn_reducer *reducer = check_new_reducer(world, "topk:density=0.02", feedbacks[i],
+                                                 "lgreco:warmup=2,window=2,every=4");
         for (uint64_t step = 0; step < 4; step++) {
-            (void)run_step(reducer, world, step);
+            (void)check_run_step(reducer, world, step);
         }
-        for (size_t layer = 0; layer < N_LAYERS; layer++) {
+        for (size_t layer = 0; layer < CHECK_LAYERS; layer++) {
             poison_one_rank(world, reducer, layer, layer % 2 == 0 ? NAN : -INFINITY);
         }
-        assert_true(run_step(reducer, world, 6).applied);
-        assert_same_everywhere(world, estimate_hash(reducer));
+        assert_true(check_run_step(reducer, world, 6).applied);
+        check_same_everywhere(world, check_estimate_hash(reducer));
         lmn_reducer_destroy(reducer);
     }
     lmn_world_destroy(world);
@@ -357,23 +227,23 @@ static void finish_nonfinite_on_one_rank_changes_nothing_anywhere(void **state)
 static void ready_in_any_order_gives_the_same_bits(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
+    lmn_world *world = check_new_world();
     lmn_error err = lmn_error_none();
-    lmn_reducer *ordered = make_reducer(world, "topk:density=0.02", "econtrol", "uniform");
-    lmn_reducer *shuffled = make_reducer(world, "topk:density=0.02", "econtrol", "uniform");
-    float *elsewhere = calloc(WIDE, sizeof *elsewhere);
+    lmn_reducer *ordered = check_new_reducer(world, "topk:density=0.02", "econtrol", "uniform");
+    lmn_reducer *shuffled = check_new_reducer(world, "topk:density=0.02", "econtrol", "uniform");
+    float *elsewhere = calloc(CHECK_WIDE, sizeof *elsewhere);
     assert_non_null(elsewhere);
     for (uint64_t step = 0; step < 4; step++) {
-        (void)run_step(ordered, world, step);
+        (void)check_run_step(ordered, world, step);
         assert_int_equal(lmn_reducer_begin(shuffled, step, &err), LMN_OK);
-        for (size_t i = 0; i < N_LAYERS; i++) {
-            const size_t layer = (2 * (size_t)lmn_world_rank(world) + 3 * i + step) % N_LAYERS;
-            fill_gradient(lmn_world_rank(world), layer, step, elsewhere);
+        for (size_t i = 0; i < CHECK_LAYERS; i++) {
+            const size_t layer = (2 * (size_t)lmn_world_rank(world) + 3 * i + step) % CHECK_LAYERS;
+            check_fill_gradient(lmn_world_rank(world), layer, step, elsewhere);
             assert_int_equal(lmn_reducer_ready(shuffled, layer, elsewhere, &err), LMN_OK);
         }
         lmn_step_report report;
         assert_int_equal(lmn_reducer_finish(shuffled, &report, &err), LMN_OK);
-        assert_true(estimate_hash(ordered) == estimate_hash(shuffled));
+        assert_true(check_estimate_hash(ordered) == check_estimate_hash(shuffled));
     }
     free(elsewhere);
     lmn_reducer_destroy(ordered);
@@ -384,11 +254,11 @@ static void ready_in_any_order_gives_the_same_bits(void **state)
 static void fail_on_one_rank_is_the_same_error_on_all(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
-    lmn_reducer *reducer = make_reducer(world, "topk:density=0.02", "econtrol", "uniform");
-    (void)run_step(reducer, world, 0);
+    lmn_world *world = check_new_world();
+    lmn_reducer *reducer = check_new_reducer(world, "topk:density=0.02", "econtrol", "uniform");
+    (void)check_run_step(reducer, world, 0);
     for (int failing = 0; failing < lmn_world_size(world); failing++) {
-        const uint64_t before = state_hash(reducer);
+        const uint64_t before = check_state_hash(reducer);
         lmn_error err = lmn_error_none();
         if (lmn_world_rank(world) == failing) {
             assert_int_equal(lmn_reducer_begin(reducer, 1, &err), LMN_OK);
@@ -397,16 +267,16 @@ static void fail_on_one_rank_is_the_same_error_on_all(void **state)
                 lmn_error_set(&cause, LMN_ERR_IO, "disk of rank %d burnt", failing);
             assert_int_equal(lmn_reducer_fail(reducer, why, &cause, &err), LMN_OK);
         } else {
-            hand_over(reducer, world, 1);
+            check_hand_over(reducer, world, 1);
         }
         lmn_step_report report;
         assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_IO);
         char expected[64];
         (void)snprintf(expected, sizeof expected, "disk of rank %d burnt", failing);
         assert_string_equal(err.message, expected);
-        assert_true(state_hash(reducer) == before);
+        assert_true(check_state_hash(reducer) == before);
     }
-    assert_true(run_step(reducer, world, 2).applied);
+    assert_true(check_run_step(reducer, world, 2).applied);
     lmn_reducer_destroy(reducer);
     lmn_world_destroy(world);
 }
@@ -414,11 +284,11 @@ static void fail_on_one_rank_is_the_same_error_on_all(void **state)
 static void finish_without_a_layer_is_an_error_everywhere(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
-    lmn_reducer *reducer = make_reducer(world, "dense", "none", "uniform");
+    lmn_world *world = check_new_world();
+    lmn_reducer *reducer = check_new_reducer(world, "dense", "none", "uniform");
     lmn_error err = lmn_error_none();
     assert_int_equal(lmn_reducer_begin(reducer, 0, &err), LMN_OK);
-    for (size_t i = 0; i < N_LAYERS; i++) {
+    for (size_t i = 0; i < CHECK_LAYERS; i++) {
         if (lmn_world_rank(world) != 0 || i != 2) {
             assert_int_equal(lmn_reducer_ready(reducer, i, NULL, &err), LMN_OK);
         }
@@ -433,12 +303,13 @@ static void finish_without_a_layer_is_an_error_everywhere(void **state)
 static void finish_damaged_message_is_refused_before_anything_changes(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
+    lmn_world *world = check_new_world();
     lmn_error err = lmn_error_none();
-    lmn_reducer *reducer = make_reducer(world, "topk:density=0.02", "ef21:init=zero", "uniform");
-    (void)run_step(reducer, world, 0);
-    const uint64_t before = state_hash(reducer);
-    hand_over(reducer, world, 1);
+    lmn_reducer *reducer =
+        check_new_reducer(world, "topk:density=0.02", "ef21:init=zero", "uniform");
+    (void)check_run_step(reducer, world, 0);
+    const uint64_t before = check_state_hash(reducer);
+    check_hand_over(reducer, world, 1);
     lmn_collective *gather = lmn__gather_collective(reducer->buckets[0].exchanges[0]);
     assert_int_equal(lmn_collective_wait(gather, &err), LMN_OK);
     size_t bytes = 0;
@@ -451,7 +322,7 @@ static void finish_damaged_message_is_refused_before_anything_changes(void **sta
     assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_MESSAGE);
     assert_non_null(strstr(err.message, "rank 0"));
     assert_non_null(strstr(err.message, "dense2/weight"));
-    assert_true(state_hash(reducer) == before);
+    assert_true(check_state_hash(reducer) == before);
     lmn_reducer_destroy(reducer);
     lmn_world_destroy(world);
 }
@@ -459,12 +330,12 @@ static void finish_damaged_message_is_refused_before_anything_changes(void **sta
 static void adjust_lgreco_never_costs_more_than_uniform(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
-    lmn_reducer *reducer = make_reducer(world, "topk:density=0.02", "econtrol",
-                                        "lgreco:warmup=2,every=4,window=2,alpha=1");
+    lmn_world *world = check_new_world();
+    lmn_reducer *reducer = check_new_reducer(world, "topk:density=0.02", "econtrol",
+                                             "lgreco:warmup=2,every=4,window=2,alpha=1");
     size_t decisions = 0;
     for (uint64_t step = 0; step < 20; step++) {
-        const lmn_step_report report = run_step(reducer, world, step);
+        const lmn_step_report report = check_run_step(reducer, world, step);
         if (report.adjusted) {
             decisions++;
             assert_true(report.allocation.bytes <= report.allocation.static_bytes);
@@ -480,17 +351,19 @@ static void adjust_lgreco_never_costs_more_than_uniform(void **state)
 static void create_bad_options_are_refused_everywhere(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
+    lmn_world *world = check_new_world();
     const char *const specs[][3] = {{"topk:density=2", "none", "uniform"},
                                     {"topk:density=0", "none", "uniform"},
                                     {"topk", "sorcery", "uniform"},
                                     {"topk", "none", "lgreco:aplha=1"}};
     for (size_t i = 0; i < 4; i++) {
-        const lmn_reducer_options options = options_of(specs[i][0], specs[i][1], specs[i][2]);
+        const lmn_reducer_options options =
+            check_reducer_options(specs[i][0], specs[i][1], specs[i][2]);
         lmn_reducer *reducer = NULL;
         lmn_error err = lmn_error_none();
-        assert_int_equal(lmn_reducer_create(world, layers, N_LAYERS, &options, &reducer, &err),
-                         LMN_ERR_USAGE);
+        assert_int_equal(
+            lmn_reducer_create(world, check_layers, CHECK_LAYERS, &options, &reducer, &err),
+            LMN_ERR_USAGE);
         assert_null(reducer);
         assert_true(strlen(err.message) > 0);
     }
@@ -500,12 +373,13 @@ static void create_bad_options_are_refused_everywhere(void **state)
 static void create_different_layers_are_refused(void **state)
 {
     (void)state;
-    lmn_world *world = make_world();
-    lmn_reducer_options options = options_of("dense", "none", "uniform");
+    lmn_world *world = check_new_world();
+    lmn_reducer_options options = check_reducer_options("dense", "none", "uniform");
     options.dense_below = lmn_world_rank(world) == 0 ? 1024 : 2048;
     lmn_reducer *reducer = NULL;
     lmn_error err = lmn_error_none();
-    const lmn_status status = lmn_reducer_create(world, layers, N_LAYERS, &options, &reducer, &err);
+    const lmn_status status =
+        lmn_reducer_create(world, check_layers, CHECK_LAYERS, &options, &reducer, &err);
     assert_int_equal(status, lmn_world_size(world) == 1 ? LMN_OK : LMN_ERR_DIVERGED);
     lmn_reducer_destroy(reducer);
     lmn_world_destroy(world);
