@@ -170,7 +170,7 @@ static void finish_counts_what_leaves(void **state)
     if (size == 1) {
         assert_true(bytes[0] == 0 && bytes[2] == 0);
     } else {
-        const uint64_t entries = (CHECK_LARGE + CHECK_WIDE) / 100;
+        const uint64_t entries = (CHECK_COUNT_1 + CHECK_COUNT_2) / 100;
         const uint64_t payload = (uint64_t)size * (uint64_t)(size - 1) * entries * 8;
         assert_true(bytes[2] >= payload && bytes[2] <= payload + slack + bytes[1] / 10);
     }
@@ -231,7 +231,7 @@ static void ready_in_any_order_gives_the_same_bits(void **state)
     lmn_error err = lmn_error_none();
     lmn_reducer *ordered = check_new_reducer(world, "topk:density=0.02", "econtrol", "uniform");
     lmn_reducer *shuffled = check_new_reducer(world, "topk:density=0.02", "econtrol", "uniform");
-    float *elsewhere = calloc(CHECK_WIDE, sizeof *elsewhere);
+    float *elsewhere = calloc(CHECK_COUNT_2, sizeof *elsewhere);
     assert_non_null(elsewhere);
     for (uint64_t step = 0; step < 4; step++) {
         (void)check_run_step(ordered, world, step);

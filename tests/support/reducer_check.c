@@ -26,7 +26,7 @@ const lmn_reducer_layer check_layers[CHECK_LAYERS] = {
     {.name = "dense1/weight", .n_dims = 2, .dims = {100, 50}},
     {.name = "dense1/bias", .n_dims = 1, .dims = {100}},
 };
-const size_t check_counts[CHECK_LAYERS] = {10, CHECK_LARGE, CHECK_WIDE, 100};
+const size_t check_counts[CHECK_LAYERS] = {10, CHECK_COUNT_1, CHECK_COUNT_2, 100};
 
 /* Families whose defaults would send these small layers dense, or that have more to try. */
 static const char *const compressor_specs[] = {

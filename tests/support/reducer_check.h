@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CHECK_LAYERS = 4, CHECK_LARGE = 3000, CHECK_WIDE = 5000 };
+enum { CHECK_LAYERS = 4, CHECK_COUNT_1 = 3000, CHECK_COUNT_2 = 5000 };
 
 /** Layers 1 and 2 are large, 0 and 3 small; with the options below they have a bucket each. */
 extern const lmn_reducer_layer check_layers[CHECK_LAYERS];
