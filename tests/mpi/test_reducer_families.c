@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-enum { STEPS = 8 };
+enum { STEPS = 5 };
 
 typedef struct subject {
     lmn_world *world;
@@ -50,7 +50,7 @@ static lmn_reducer *new_reducer(const subject *s)
 
 static void ranks_agree(const subject *s)
 {
-    const char *const allocators[] = {"uniform", "lgreco:warmup=2,every=3,window=2"};
+    const char *const allocators[] = {"uniform", "lgreco:warmup=1,every=2,window=1"};
     for (size_t a = 0; a < 2; a++) {
         lmn_reducer *reducer = check_new_reducer(s->world, s->compress, s->feedback, allocators[a]);
         for (uint64_t step = 0; step < STEPS; step++) {
@@ -165,7 +165,7 @@ static void nothing_is_lost(const subject *s)
     const size_t layer = 2;
     size_t error = 0;
     lmn_reducer *reducer =
-        check_new_reducer(s->world, s->compress, s->feedback, "lgreco:warmup=1,every=3,window=2");
+        check_new_reducer(s->world, s->compress, s->feedback, "lgreco:warmup=1,every=2,window=1");
     double *sum = calloc(check_counts[layer], sizeof *sum);
     double *size = calloc(check_counts[layer], sizeof *size);
     assert_non_null(sum);
@@ -252,11 +252,11 @@ static void skipped_steps_leave_no_trace(const subject *s)
 {
     lmn_reducer *reducer = new_reducer(s);
     lmn_reducer *twin = new_reducer(s);
-    for (uint64_t step = 0; step < 4; step++) {
+    for (uint64_t step = 0; step < 3; step++) {
         (void)check_run_step(reducer, s->world, step);
         (void)check_run_step(twin, s->world, step);
         const uint64_t before = check_state_hash(reducer);
-        poison(s, reducer, step, step % CHECK_LAYERS);
+        poison(s, reducer, step, (step + 1) % CHECK_LAYERS);
         assert_true(check_state_hash(reducer) == before);
         assert_true(check_state_hash(twin) == before);
     }
@@ -276,7 +276,7 @@ static void finish_skipped_step_leaves_every_byte_of_state(void **state)
 /* After any number of steps, so that states are in either of their places. */
 static void resumed_is_the_same(const subject *s)
 {
-    for (uint64_t saved = 1; saved <= 4; saved += 3) {
+    for (uint64_t saved = 1; saved <= 2; saved++) {
         lmn_reducer *first = new_reducer(s);
         lmn_reducer *second = new_reducer(s);
         for (uint64_t step = 0; step < saved; step++) {
@@ -284,7 +284,7 @@ static void resumed_is_the_same(const subject *s)
         }
         (void)check_run_step(second, s->world, 77); /* it has something to forget */
         check_copy_state(first, second);
-        for (uint64_t step = saved; step < saved + 3; step++) {
+        for (uint64_t step = saved; step < saved + 2; step++) {
             (void)check_run_step(first, s->world, step);
             (void)check_run_step(second, s->world, step);
             assert_true(check_estimate_hash(first) == check_estimate_hash(second));
