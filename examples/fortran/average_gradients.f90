@@ -29,7 +29,8 @@ program average_gradients
     real(c_float), target :: weight(n_outputs, n_inputs) = 0, bias(n_outputs) = 0
     real(c_float) :: true_weight(n_outputs, n_inputs), true_bias(n_outputs)
     integer(c_int64_t) :: totals(2) = 0 ! bytes sent, and what dense gradients would have been
-    integer :: rank, n_ranks, step, n_different
+    integer :: rank, n_ranks, step
+    logical :: is_same
 
     call MPI_Init()
     call MPI_Comm_rank(MPI_COMM_WORLD, rank)
@@ -59,17 +60,17 @@ program average_gradients
         end if
     end do
 
-    n_different = merge(0, 1, is_as_on_rank_0())
-    call MPI_Allreduce(MPI_IN_PLACE, n_different, 1, MPI_INTEGER, MPI_SUM, MPI_COMM_WORLD)
+    is_same = is_as_on_rank_0()
+    call MPI_Allreduce(MPI_IN_PLACE, is_same, 1, MPI_LOGICAL, MPI_LAND, MPI_COMM_WORLD)
     call MPI_Allreduce(MPI_IN_PLACE, totals, 2, MPI_INTEGER8, MPI_SUM, MPI_COMM_WORLD)
     if (rank == 0) then
         print "(a, i0, a, i0)", "sent ", totals(1), " bytes instead of ", totals(2)
-        print "(a, i0)", "ranks with other parameters than rank 0: ", n_different
+        if (is_same) print "(a)", "all ranks hold the same parameters"
     end if
     call lmn_reducer_destroy(reducer)
     call lmn_world_destroy(world)
     call MPI_Finalize()
-    if (n_different /= 0) error stop 1
+    if (.not. is_same) error stop "ranks hold different parameters"
 
 contains
 

@@ -59,12 +59,12 @@ def main():
     reducer.close()
 
     bits = {name: values.tobytes() for name, values in fit.items()}
-    n_different = comm.allreduce(int(comm.bcast(bits) != bits))
+    is_same = comm.allreduce(comm.bcast(bits) == bits, MPI.LAND)
     sent, dense = comm.allreduce(sent), comm.allreduce(dense)
     if comm.rank == 0:
         print(f"sent {sent} bytes instead of {dense}")
-        print(f"ranks with other parameters than rank 0: {n_different}")
-    return 0 if n_different == 0 else 1
+        print("all ranks hold the same parameters" if is_same else "parameters differ")
+    return 0 if is_same else 1
 
 
 try:
