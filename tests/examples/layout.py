@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import ctypes
 
+import mpi4py
+
+mpi4py.rc.initialize = False  # nothing here communicates
 import lamina_reducer
 
 for name in ["lmn_error", "lmn_reducer_layer", "lmn_reducer_options", "lmn_step_report"]:
