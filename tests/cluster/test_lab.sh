@@ -113,15 +113,16 @@ echo $$ >"$1.pid"
 while :; do sleep 1; done
 END
 "$LAB" on h1 sh -c 'sh linger.sh on & sleep 0.2' || fail "on h1"
+"$LAB" on h1 sh -c 'setsid sh linger.sh daemon & sleep 0.2' || fail "on h1"
 "$LAB" run sh -c 'exec sh linger.sh run.$(hostname)' >out.txt 2>&1 &
 runner=$!
 tries=0
-until [ -s on.pid ] && [ -s run.h1.pid ] && [ -s run.h2.pid ]; do
+until [ -s on.pid ] && [ -s daemon.pid ] && [ -s run.h1.pid ] && [ -s run.h2.pid ]; do
     tries=$((tries + 1))
     [ $tries -lt 100 ] || fail "ranks do not start"
     sleep 0.05
 done
-started="$(cat on.pid run.h1.pid run.h2.pid)"
+started="$(cat on.pid daemon.pid run.h1.pid run.h2.pid)"
 for pid in $started; do
     runs "$pid" || fail "process $pid does not run, so it cannot be ended"
 done
