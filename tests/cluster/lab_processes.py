@@ -99,12 +99,17 @@ class Processes:
     def end(self, patience_s=3.0):
         """Ask all to end, then make them; those that do not."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            for pid in self.alive():
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    pass
             end = time.monotonic() + patience_s
-            while self.alive() and time.monotonic() < end:
+            told = set()
+            while time.monotonic() < end:
+                alive = self.alive()
+                if not alive:
+                    return []
+                for pid in set(alive) - told:  # also who was started only just now
+                    told.add(pid)
+                    try:
+                        os.kill(pid, number)
+                    except ProcessLookupError:
+                        pass
                 time.sleep(0.02)
         return self.alive()
