@@ -41,6 +41,14 @@ typedef struct lmn_world lmn_world;
 lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **world_out,
                             lmn_error *err) LMN_NODISCARD;
 
+/**
+ * The same from a communicator's Fortran handle: for languages without the C type MPI_Comm, such as
+ * Fortran (comm%MPI_VAL of mpi_f08) and Python (comm.py2f() of mpi4py). An invalid handle is MPI's
+ * to find, which may abort.
+ */
+lmn_status lmn_world_create_fortran(MPI_Fint comm, const lmn_logger *log, lmn_world **world_out,
+                                    lmn_error *err) LMN_NODISCARD;
+
 /** Collective. Frees the duplicated communicators; its collectives must be gone. NULL is allowed.
  */
 void lmn_world_destroy(lmn_world *world);

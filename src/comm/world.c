@@ -231,6 +231,12 @@ lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **wo
     return LMN_OK;
 }
 
+lmn_status lmn_world_create_fortran(MPI_Fint comm, const lmn_logger *log, lmn_world **world_out,
+                                    lmn_error *err)
+{
+    return lmn_world_create(MPI_Comm_f2c(comm), log, world_out, err);
+}
+
 void lmn_world_destroy(lmn_world *world)
 {
     if (world == NULL) {
