@@ -83,6 +83,17 @@ static void assert_variant_picks(const lmn__scan_kernels *scan, const float *x, 
     free_entries(&got);
 }
 
+static void assert_variants_agree(const float *x, size_t n, uint32_t floor)
+{
+    double first[LMN__ENERGY_LANES];
+    assert_variant_picks(lmn__scan_kernels_variant(0), x, n, floor, first);
+    for (size_t v = 1; lmn__scan_kernels_variant(v) != NULL; v++) {
+        double energy[LMN__ENERGY_LANES];
+        assert_variant_picks(lmn__scan_kernels_variant(v), x, n, floor, energy);
+        assert_memory_equal(energy, first, sizeof first);
+    }
+}
+
 static void every_instruction_set_picks_the_same_entries(void **state)
 {
     (void)state;
@@ -95,14 +106,7 @@ static void every_instruction_set_picks_the_same_entries(void **state)
         for (check_kind kind = CHECK_NORMAL; kind < CHECK_KINDS; kind++) {
             check_fill(x, counts[i], kind, 17);
             for (size_t j = 0; j < sizeof floors / sizeof floors[0]; j++) {
-                double first[LMN__ENERGY_LANES];
-                assert_variant_picks(lmn__scan_kernels_variant(0), x, counts[i], floors[j], first);
-                for (size_t v = 1; lmn__scan_kernels_variant(v) != NULL; v++) {
-                    double energy[LMN__ENERGY_LANES];
-                    assert_variant_picks(lmn__scan_kernels_variant(v), x, counts[i], floors[j],
-                                         energy);
-                    assert_memory_equal(energy, first, sizeof first);
-                }
+                assert_variants_agree(x, counts[i], floors[j]);
             }
         }
         lmn_free(x);
