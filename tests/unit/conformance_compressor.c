@@ -23,6 +23,9 @@
 
 /* Specs beyond the bare names, which are taken from the registry. */
 static const char *const more_specs[] = {
+    "topk:density=0.1,values=bf16",
+    "topk:density=0.1,values=q8,reuse=yes",
+    "topk:density=0.3,values=q4",
     "topk:density=1",
     "topk:density=0.0001",
     "topk:density=0.3,levels=0.03/0.7/0.3",
