@@ -22,10 +22,12 @@
 #define LANES      4
 #define SIDE_BLOCK 1
 #endif
-#define PARTS      (LMN__SUMS / LANES)
-#define GROUP      4 /* columns of the thin matrix */
-#define WIDE_LANES (LANES / 2)
-#define WIDE_PARTS (LMN__SUMS / WIDE_LANES)
+#define PARTS         (LMN__SUMS / LANES)
+#define GROUP         4 /* columns of the thin matrix */
+#define OUTER_ROWS    4 /* of an outer product, that are made together, */
+#define OUTER_VECTORS 2 /* and so many vectors of each */
+#define WIDE_LANES    (LANES / 2)
+#define WIDE_PARTS    (LMN__SUMS / WIDE_LANES)
 
 typedef float vector __attribute__((vector_size(LANES * sizeof(float))));
 typedef float loose_vector __attribute__((vector_size(LANES * sizeof(float)), aligned(4)));
@@ -235,14 +237,25 @@ static void columns(const lmn__part *part, const lmn__thin *left, float *out, si
 
 /* ------------------------------------------------------------------ outer products */
 
-INLINE vector outer_at(const lmn__thin *left, size_t row, const lmn__thin *right, size_t at)
+/* n_rows rows by n_vectors vectors of the product, from column `at` on. */
+INLINE void outer_block(const lmn__thin *left, size_t row, size_t n_rows, const lmn__thin *right,
+                        size_t at, size_t n_vectors, vector sums[OUTER_ROWS][OUTER_VECTORS])
 {
-    vector sum = broadcast(left->at[row]) * load(right->at + at);
-    for (size_t j = 1; j < left->n; j++) {
-        sum +=
-            broadcast(left->at[j * left->stride + row]) * load(right->at + j * right->stride + at);
+    for (size_t v = 0; v < n_vectors; v++) {
+        const vector first = load(right->at + at + v * LANES);
+        for (size_t r = 0; r < n_rows; r++) {
+            sums[r][v] = broadcast(left->at[row + r]) * first;
+        }
     }
-    return sum;
+    for (size_t j = 1; j < left->n; j++) {
+        const float *const factors = left->at + j * left->stride + row;
+        for (size_t v = 0; v < n_vectors; v++) {
+            const vector next = load(right->at + j * right->stride + at + v * LANES);
+            for (size_t r = 0; r < n_rows; r++) {
+                sums[r][v] += broadcast(factors[r]) * next;
+            }
+        }
+    }
 }
 
 INLINE float outer_element(const lmn__thin *left, size_t row, const lmn__thin *right, size_t at)
@@ -254,34 +267,70 @@ INLINE float outer_element(const lmn__thin *left, size_t row, const lmn__thin *r
     return sum;
 }
 
-INLINE void outer_add_row(const lmn__thin *left, size_t row, const lmn__thin *right, size_t cols,
-                          float factor, float *out, size_t stride)
+INLINE void outer_add_block(const lmn__thin *left, size_t row, size_t n_rows,
+                            const lmn__thin *right, size_t at, size_t n_vectors, float factor,
+                            float *out, size_t stride)
 {
-    const size_t whole = cols / LANES * LANES;
-    for (size_t at = 0; at < whole; at += LANES) {
-        prefetch(out + at, stride);
-        store(out + at, load(out + at) + broadcast(factor) * outer_at(left, row, right, at));
+    vector sums[OUTER_ROWS][OUTER_VECTORS];
+    outer_block(left, row, n_rows, right, at, n_vectors, sums);
+    for (size_t r = 0; r < n_rows; r++) {
+        for (size_t v = 0; v < n_vectors; v++) {
+            float *const to = out + (row + r) * stride + at + v * LANES;
+            prefetch(to, n_rows * stride);
+            store(to, load(to) + broadcast(factor) * sums[r][v]);
+        }
     }
-    for (size_t at = whole; at < cols; at++) {
-        out[at] += factor * outer_element(left, row, right, at);
+}
+
+INLINE void outer_add_rows(const lmn__thin *left, size_t row, size_t n_rows, const lmn__thin *right,
+                           size_t cols, float factor, float *out, size_t stride)
+{
+    size_t at = 0;
+    for (; at + OUTER_VECTORS * LANES <= cols; at += OUTER_VECTORS * LANES) {
+        outer_add_block(left, row, n_rows, right, at, OUTER_VECTORS, factor, out, stride);
+    }
+    for (; at + LANES <= cols; at += LANES) {
+        outer_add_block(left, row, n_rows, right, at, 1, factor, out, stride);
+    }
+    for (; at < cols; at++) {
+        for (size_t r = row; r < row + n_rows; r++) {
+            out[r * stride + at] += factor * outer_element(left, r, right, at);
+        }
     }
 }
 
 static void outer_add(const lmn__thin *left, const lmn__thin *right, size_t n_rows, size_t cols,
                       float factor, float *out, size_t stride)
 {
-    for (size_t row = 0; row < n_rows; row++) {
-        outer_add_row(left, row, right, cols, factor, out + row * stride, stride);
+    size_t row = 0;
+    for (; row + OUTER_ROWS <= n_rows; row += OUTER_ROWS) {
+        outer_add_rows(left, row, OUTER_ROWS, right, cols, factor, out, stride);
+    }
+    for (; row < n_rows; row++) {
+        outer_add_rows(left, row, 1, right, cols, factor, out, stride);
+    }
+}
+
+INLINE void outer_row_block(const lmn__thin *left, const lmn__thin *right, size_t at,
+                            size_t n_vectors, float *out)
+{
+    vector sums[OUTER_ROWS][OUTER_VECTORS];
+    outer_block(left, 0, 1, right, at, n_vectors, sums);
+    for (size_t v = 0; v < n_vectors; v++) {
+        store(out + at + v * LANES, sums[0][v]);
     }
 }
 
 static void outer_row(const lmn__thin *left, const lmn__thin *right, size_t cols, float *out)
 {
-    const size_t whole = cols / LANES * LANES;
-    for (size_t at = 0; at < whole; at += LANES) {
-        store(out + at, outer_at(left, 0, right, at));
+    size_t at = 0;
+    for (; at + OUTER_VECTORS * LANES <= cols; at += OUTER_VECTORS * LANES) {
+        outer_row_block(left, right, at, OUTER_VECTORS, out);
     }
-    for (size_t at = whole; at < cols; at++) {
+    for (; at + LANES <= cols; at += LANES) {
+        outer_row_block(left, right, at, 1, out);
+    }
+    for (; at < cols; at++) {
         out[at] = outer_element(left, 0, right, at);
     }
 }
