@@ -36,11 +36,17 @@ static const char *const more_specs[] = {
 
 #define N_MORE_SPECS (sizeof more_specs / sizeof more_specs[0])
 
-static const lmn_layer_shape shapes[] = {
-    {.count = 0, .rows = 1},    {.count = 0, .rows = 3},       {.count = 1, .rows = 1},
-    {.count = 2, .rows = 2},    {.count = 3, .rows = 1},       {.count = 17, .rows = 17},
-    {.count = 64, .rows = 8},   {.count = 323, .rows = 17},    {.count = 1000, .rows = 1},
-    {.count = 1200, .rows = 4}, {.count = 33 * 65, .rows = 65}};
+static const lmn_layer_shape shapes[] = {{.count = 0, .rows = 1},
+                                         {.count = 0, .rows = 3},
+                                         {.count = 1, .rows = 1},
+                                         {.count = 2, .rows = 2},
+                                         {.count = 3, .rows = 1},
+                                         {.count = 17, .rows = 17},
+                                         {.count = 64, .rows = 8},
+                                         {.count = 323, .rows = 17},
+                                         {.count = 1000, .rows = 1},
+                                         {.count = 1200, .rows = 4},
+                                         {.count = (size_t)33 * 65, .rows = 65}};
 
 #define N_SHAPES (sizeof shapes / sizeof shapes[0])
 
@@ -381,7 +387,8 @@ static double distance_after_training(const char *spec, size_t n_steps)
     check_fill(centres, (size_t)RANKS * COUNT, CHECK_NORMAL, 21);
     for (size_t step = 0; step < n_steps; step++) {
         for (size_t i = 0; i < (size_t)RANKS * COUNT; i++) {
-            const float curvature = 0.5F * (float)(i / COUNT + 1);
+            const size_t rank = i / COUNT;
+            const float curvature = 0.5F * (float)(rank + 1);
             vectors[i] = curvature * (x[i % COUNT] - centres[i]) + errors[i];
         }
         check_rounds_step(&ranks, vectors);

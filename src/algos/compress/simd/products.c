@@ -9,7 +9,6 @@
  */
 #include "products.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #if defined(__AVX512F__)
@@ -26,6 +25,7 @@
 #define GROUP         4 /* columns of the thin matrix */
 #define OUTER_ROWS    4 /* of an outer product, that are made together, */
 #define OUTER_VECTORS 2 /* and so many vectors of each */
+#define OUTER_STEP    ((size_t)OUTER_VECTORS * LANES)
 #define WIDE_LANES    (LANES / 2)
 #define WIDE_PARTS    (LMN__SUMS / WIDE_LANES)
 
@@ -56,11 +56,17 @@ INLINE vector broadcast(float value)
     return value - (vector){0.0F};
 }
 
-/* A hint that what is `ahead` elements behind `from`, possibly outside of the matrix, will be used:
-   rows of a panel end sooner than the hardware can guess what comes next. */
-INLINE void prefetch(const float *from, size_t ahead)
+/* A hint that `from` will be used: rows of a panel end sooner than the hardware can guess what
+   comes next. */
+INLINE void prefetch(const float *from)
 {
-    __builtin_prefetch((const void *)((uintptr_t)from + ahead * sizeof(float)), 0, 2);
+    __builtin_prefetch(from, 0, 2);
+}
+
+/* How far behind rows row .. row + n_rows - 1 those are that come next; 0 when none do. */
+INLINE size_t ahead_of(size_t row, size_t n_rows, size_t rows, size_t stride)
+{
+    return row + 2 * n_rows <= rows ? n_rows * stride : 0;
 }
 
 /* ------------------------------------------------------------------ rows */
@@ -103,6 +109,7 @@ INLINE void rows_block(const lmn__part *part, size_t first_row, size_t n_rows,
     const float *rows[SIDE_BLOCK];
     const float *columns[GROUP];
     const size_t whole = part->cols / LMN__SUMS * LMN__SUMS;
+    const size_t ahead = ahead_of(first_row, n_rows, part->rows, part->stride);
     for (size_t r = 0; r < n_rows; r++) {
         rows[r] = part->at + (first_row + r) * part->stride;
     }
@@ -111,7 +118,7 @@ INLINE void rows_block(const lmn__part *part, size_t first_row, size_t n_rows,
     }
     for (size_t at = 0; at < whole; at += LMN__SUMS) {
         for (size_t r = 0; r < n_rows; r++) {
-            prefetch(rows[r] + at, n_rows * part->stride);
+            prefetch(rows[r] + at + ahead);
         }
         multiply_16(rows, n_rows, columns, n, at, sums);
     }
@@ -184,6 +191,7 @@ INLINE void columns_block(const lmn__part *part, size_t first_row, size_t n_rows
     }
     float *const to = out + first_column * stride;
     const size_t whole = part->cols / LANES * LANES;
+    const size_t ahead = ahead_of(first_row, n_rows, part->rows, part->stride);
     for (size_t at = 0; at < whole; at += LANES) {
         vector sums[GROUP];
         for (size_t j = 0; j < n; j++) {
@@ -191,7 +199,7 @@ INLINE void columns_block(const lmn__part *part, size_t first_row, size_t n_rows
         }
         for (size_t r = 0; r < n_rows; r++) {
             const vector elements = load(m + r * part->stride + at);
-            prefetch(m + r * part->stride + at, n_rows * part->stride);
+            prefetch(m + r * part->stride + at + ahead);
             for (size_t j = 0; j < n; j++) {
                 sums[j] += elements * broadcast(factors[r][j]);
             }
@@ -269,28 +277,28 @@ INLINE float outer_element(const lmn__thin *left, size_t row, const lmn__thin *r
 
 INLINE void outer_add_block(const lmn__thin *left, size_t row, size_t n_rows,
                             const lmn__thin *right, size_t at, size_t n_vectors, float factor,
-                            float *out, size_t stride)
+                            float *out, size_t stride, size_t ahead)
 {
     vector sums[OUTER_ROWS][OUTER_VECTORS];
     outer_block(left, row, n_rows, right, at, n_vectors, sums);
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t v = 0; v < n_vectors; v++) {
             float *const to = out + (row + r) * stride + at + v * LANES;
-            prefetch(to, n_rows * stride);
+            prefetch(to + ahead);
             store(to, load(to) + broadcast(factor) * sums[r][v]);
         }
     }
 }
 
 INLINE void outer_add_rows(const lmn__thin *left, size_t row, size_t n_rows, const lmn__thin *right,
-                           size_t cols, float factor, float *out, size_t stride)
+                           size_t cols, float factor, float *out, size_t stride, size_t ahead)
 {
     size_t at = 0;
-    for (; at + OUTER_VECTORS * LANES <= cols; at += OUTER_VECTORS * LANES) {
-        outer_add_block(left, row, n_rows, right, at, OUTER_VECTORS, factor, out, stride);
+    for (; at + OUTER_STEP <= cols; at += OUTER_STEP) {
+        outer_add_block(left, row, n_rows, right, at, OUTER_VECTORS, factor, out, stride, ahead);
     }
     for (; at + LANES <= cols; at += LANES) {
-        outer_add_block(left, row, n_rows, right, at, 1, factor, out, stride);
+        outer_add_block(left, row, n_rows, right, at, 1, factor, out, stride, ahead);
     }
     for (; at < cols; at++) {
         for (size_t r = row; r < row + n_rows; r++) {
@@ -304,10 +312,12 @@ static void outer_add(const lmn__thin *left, const lmn__thin *right, size_t n_ro
 {
     size_t row = 0;
     for (; row + OUTER_ROWS <= n_rows; row += OUTER_ROWS) {
-        outer_add_rows(left, row, OUTER_ROWS, right, cols, factor, out, stride);
+        outer_add_rows(left, row, OUTER_ROWS, right, cols, factor, out, stride,
+                       ahead_of(row, OUTER_ROWS, n_rows, stride));
     }
     for (; row < n_rows; row++) {
-        outer_add_rows(left, row, 1, right, cols, factor, out, stride);
+        outer_add_rows(left, row, 1, right, cols, factor, out, stride,
+                       ahead_of(row, 1, n_rows, stride));
     }
 }
 
@@ -324,7 +334,7 @@ INLINE void outer_row_block(const lmn__thin *left, const lmn__thin *right, size_
 static void outer_row(const lmn__thin *left, const lmn__thin *right, size_t cols, float *out)
 {
     size_t at = 0;
-    for (; at + OUTER_VECTORS * LANES <= cols; at += OUTER_VECTORS * LANES) {
+    for (; at + OUTER_STEP <= cols; at += OUTER_STEP) {
         outer_row_block(left, right, at, OUTER_VECTORS, out);
     }
     for (; at + LANES <= cols; at += LANES) {
