@@ -123,11 +123,12 @@ static void every_variant_gives_the_bits_of_the_portable_one(void **state)
 static void words_of_every_variant_are_those_of_the_stream(void **state)
 {
     (void)state;
-    uint32_t want[4 * 71];
-    lmn_stream_u32(&stream, 4 * UINT64_C(0xFFFFFF00), 4 * 71, want);
+    enum { BLOCKS = 71 };
+    uint32_t want[4 * (size_t)BLOCKS];
+    lmn_stream_u32(&stream, 4 * UINT64_C(0xFFFFFF00), 4 * (size_t)BLOCKS, want);
     for (size_t v = 0; lmn__bucket_kernels_variant(v) != NULL; v++) {
-        uint32_t have[4 * 71] = {0};
-        lmn__bucket_kernels_variant(v)->word->words(&stream, UINT32_C(0xFFFFFF00), 71, have);
+        uint32_t have[4 * (size_t)BLOCKS] = {0};
+        lmn__bucket_kernels_variant(v)->word->words(&stream, UINT32_C(0xFFFFFF00), BLOCKS, have);
         assert_memory_equal(have, want, sizeof want);
     }
 }
@@ -170,13 +171,14 @@ static void pack_puts_the_first_code_lowest(void **state)
         }
         for (size_t v = 0; lmn__bucket_kernels_variant(v) != NULL; v++) {
             unsigned char bytes[25] = {0};
-            bytes[3 * bits] = 0xA5;
+            const size_t n_bytes = 3 * (size_t)bits;
+            bytes[n_bytes] = 0xA5;
             lmn__bucket_kernels_variant(v)->code->pack(codes, 3, bits, bytes);
             for (size_t place = 0; place < sizeof codes * bits; place++) {
-                const unsigned want = codes[place / bits] >> place % bits & 1U;
-                assert_int_equal(bytes[place / 8] >> place % 8 & 1U, want);
+                const unsigned want = (unsigned)codes[place / bits] >> place % bits & 1U;
+                assert_int_equal((unsigned)bytes[place / 8] >> place % 8 & 1U, want);
             }
-            assert_int_equal(bytes[3 * bits], 0xA5);
+            assert_int_equal(bytes[n_bytes], 0xA5);
         }
     }
 }
