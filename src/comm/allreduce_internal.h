@@ -10,6 +10,7 @@
 
 #include "arithmetic_internal.h"
 #include "collective_internal.h"
+#include "lamina/partition.h"
 #include "pattern_internal.h"
 #include "stream_internal.h"
 
@@ -36,19 +37,39 @@ static inline void *lmn__number_of(const lmn__job *job, void *vector, size_t ind
     return (unsigned char *)vector + index * job->arithmetic->bytes;
 }
 
-/** Direct reduce-scatter and allgather. */
-typedef struct lmn__direct {
-    lmn_collective *owner; /* borrowed */
-    const lmn__job *job;   /* borrowed; read while running */
-    unsigned char *terms;  /* [world size - 1][stride] owned; the others' parts of our slice */
-    size_t stride;         /* bytes, at least the largest slice on the wire */
-    uint16_t *rounded;     /* [capacity] owned, only where the wire has a form of its own: what
-                              this rank sends; then also its finished slice */
-    bool is_reduced;       /* our slice holds the sum */
+/* Pieces of a vector that are under way at a time. */
+#define LMN__LANES 4
+
+struct lmn__direct;
+
+/** One piece of the vector on its way: direct reduce-scatter and allgather of its slices. */
+typedef struct lmn__lane {
+    struct lmn__direct *direct; /* borrowed */
+    lmn_range piece;            /* numbers of the vector */
+    size_t index;               /* of the piece */
+    unsigned char *terms;       /* [world size - 1][stride] owned; the others' parts of our slice */
+    uint16_t *rounded;          /* [largest piece] owned, only where the wire has a form of its own:
+                                   what this rank sends; then also its finished slice */
+    bool is_reduced;            /* our slice holds the sum */
+    bool is_gathering;          /* and is being sent */
     lmn__stream scatter_send;
     lmn__stream scatter_receive;
     lmn__stream gather_send;
     lmn__stream gather_receive;
+} lmn__lane;
+
+/** Direct reduce-scatter and allgather, piece by piece. */
+typedef struct lmn__direct {
+    lmn_collective *owner; /* borrowed */
+    const lmn__job *job;   /* borrowed; read while running */
+    size_t largest;        /* numbers of a piece at most */
+    size_t stride;         /* bytes, at least the largest slice of a piece on the wire */
+    int n_lanes;
+    size_t n_pieces;   /* of the running vector */
+    size_t begun;      /* pieces begun; piece i has lane i % n_lanes */
+    size_t finished;   /* pieces finished, the first ones */
+    size_t gather_due; /* the piece whose finished slice goes out next */
+    lmn__lane lanes[LMN__LANES];
 } lmn__direct;
 
 /** Memory for up to `capacity` elements. Local. `direct` is zeroed. Errors: LMN_ERR_MEMORY. */

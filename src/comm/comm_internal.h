@@ -19,6 +19,8 @@
 #define LMN__PART_LIMIT ((size_t)1 << 30)
 /* Messages that one stream keeps open at a time, see stream_internal.h. */
 #define LMN__WINDOW 64
+/* Bytes of one message inside a large allreduce, so that additions overlap with transfers. */
+#define LMN__SEGMENT_BYTES ((size_t)1 << 18)
 /* Allreduces up to this many bytes use recursive doubling: latency counts more than bytes there. */
 #define LMN__DOUBLING_BYTES ((size_t)16384)
 
@@ -27,6 +29,7 @@
 typedef struct lmn__limits {
     size_t part;           /* elements or bytes of one MPI call, 1 .. INT_MAX */
     size_t doubling_bytes; /* largest allreduce by recursive doubling */
+    size_t segment;        /* bytes of a message inside a large allreduce, >= 1 */
     int window;            /* open messages of a stream, >= 1 */
 } lmn__limits;
 

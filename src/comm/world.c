@@ -95,8 +95,10 @@ static lmn_status world_alloc(const lmn_logger *log, lmn_world **world_out, lmn_
     world->node_comm = MPI_COMM_NULL;
     world->leader_comm = MPI_COMM_NULL;
     world->log = log;
-    world->limits = (lmn__limits){
-        .part = LMN__PART_LIMIT, .doubling_bytes = LMN__DOUBLING_BYTES, .window = LMN__WINDOW};
+    world->limits = (lmn__limits){.part = LMN__PART_LIMIT,
+                                  .doubling_bytes = LMN__DOUBLING_BYTES,
+                                  .segment = LMN__SEGMENT_BYTES,
+                                  .window = LMN__WINDOW};
     world->next_tag = LMN__TAG_WORLD + 1;
     world->term = lmn_alloc(LMN__SUM_COUNT, sizeof *world->term, err);
     if (world->term == NULL) {

@@ -90,8 +90,23 @@ static void allreduce_always_doubling_equals_the_serial_sum(void **state)
 
 static void allreduce_in_parts_through_a_narrow_window_equals_the_serial_sum(void **state)
 {
-    const lmn__limits limits = {.part = 7, .doubling_bytes = 0, .window = 1};
+    const lmn__limits limits = {.part = 7, .doubling_bytes = 0, .segment = 500, .window = 1};
     check_counts(*state, limits, 4099);
+}
+
+/* Pieces of a few numbers each, several under way, and each stream waits for the one before. */
+static void allreduce_in_many_pieces_equals_the_serial_sum(void **state)
+{
+    lmn__limits limits = check_usual_limits();
+    limits.doubling_bytes = 0;
+    limits.segment = 64;
+    check_counts(*state, limits, 4099);
+    limits.window = 1;
+    check_counts(*state, limits, 4099);
+    limits.segment = 1;
+    check_counts(*state, limits, 101);
+    limits.segment = 100000;
+    check_counts(*state, limits, MAX_COUNT);
 }
 
 static void allreduce_repeated_gives_the_same_bits(void **state)
@@ -191,10 +206,12 @@ static void allreduce_create_impossible_capacity_is_out_of_memory_everywhere(voi
     lmn_collective *made = NULL;
     lmn_error err = lmn_error_none();
     const size_t capacity = lmn_world_rank(world) == 1 ? SIZE_MAX : 10;
+    world->limits.segment = SIZE_MAX / 16; /* or memory would be for a few segments only */
     assert_int_equal(lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, capacity, &made, &err),
                      LMN_ERR_MEMORY);
     assert_int_equal(err.rank, 1);
     assert_null(made);
+    world->limits = check_usual_limits();
 }
 
 int main(int argc, char **argv)
@@ -205,6 +222,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(allreduce_always_direct_equals_the_serial_sum),
         cmocka_unit_test(allreduce_always_doubling_equals_the_serial_sum),
         cmocka_unit_test(allreduce_in_parts_through_a_narrow_window_equals_the_serial_sum),
+        cmocka_unit_test(allreduce_in_many_pieces_equals_the_serial_sum),
         cmocka_unit_test(allreduce_repeated_gives_the_same_bits),
         cmocka_unit_test(allreduce_restarted_at_once_keeps_rounds_apart),
         cmocka_unit_test(allreduce_start_bad_vectors_are_refused),

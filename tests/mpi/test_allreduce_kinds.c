@@ -163,6 +163,7 @@ static void allreduce_every_kind_in_parts_equals_the_serial_result(void **state)
     limits.part = 7;
     limits.window = 1;
     limits.doubling_bytes = 4;
+    limits.segment = 300;
     check_every_kind(*state, limits, 4097);
 }
 

@@ -31,8 +31,10 @@ int check_world_destroy(void **state)
 
 lmn__limits check_usual_limits(void)
 {
-    return (lmn__limits){
-        .part = LMN__PART_LIMIT, .doubling_bytes = LMN__DOUBLING_BYTES, .window = LMN__WINDOW};
+    return (lmn__limits){.part = LMN__PART_LIMIT,
+                         .doubling_bytes = LMN__DOUBLING_BYTES,
+                         .segment = LMN__SEGMENT_BYTES,
+                         .window = LMN__WINDOW};
 }
 
 lmn_collective *check_new_allreduce(lmn_world *world, size_t capacity)
