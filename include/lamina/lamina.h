@@ -39,6 +39,7 @@
 #include "lamina/status.h"
 #include "lamina/task.h"
 #include "lamina/trainer.h"
+#include "lamina/tuning.h"
 #include "lamina/version.h"
 #include "lamina/vocabulary.h"
 #include "lamina/world.h"

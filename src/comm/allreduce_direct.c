@@ -178,7 +178,8 @@ lmn_status lmn__direct_init(lmn__direct *direct, lmn_collective *owner, const lm
 
 void lmn__direct_start(lmn__direct *direct)
 {
-    direct->n_pieces = count_pieces(direct->job->count, direct->largest);
+    const size_t count = direct->job->count;
+    direct->n_pieces = count > 0 ? count_pieces(count, direct->largest) : 0;
     direct->begun = 0;
     direct->finished = 0;
     direct->gather_due = 0;

@@ -9,8 +9,10 @@
 #ifndef LAMINA_COMM_INTERNAL_H
 #define LAMINA_COMM_INTERNAL_H
 
+#include "lamina/tuning.h"
 #include "lamina/world.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <mpi.h>
@@ -44,6 +46,8 @@ struct lmn_world {
     const lmn_logger *log; /* borrowed, may be NULL */
     lmn_placement placement;
     lmn__limits limits;
+    bool has_table; /* allreduces choose by the table, not by default */
+    lmn_allreduce_table table;
     double *term;                   /* [LMN__SUM_COUNT] owned; a child's part of a sum */
     int next_tag;                   /* first tag that no collective has */
     int tag_max;                    /* largest tag that MPI allows */
