@@ -39,7 +39,7 @@ static inline void *lmn__number_of(const lmn__job *job, void *vector, size_t ind
 }
 
 /* Pieces of a vector that are under way at a time. */
-#define LMN__LANES 4
+#define LMN__LANES 16
 
 struct lmn__direct;
 
@@ -111,7 +111,7 @@ void lmn__doubler_free(lmn__doubler *doubler);
 uint64_t lmn__doubler_bytes(const lmn__arithmetic *arithmetic, int size, size_t count);
 
 /* Segments that a route keeps open in each direction. */
-#define LMN__RELAY_WINDOW 8
+#define LMN__RELAY_WINDOW 16
 
 /** A place on a route: a hop and how many of its numbers lie before. */
 typedef struct lmn__place {

@@ -56,6 +56,8 @@ static lmn_status call(lmn__mpi_sum *sum, lmn_error *err)
     return status;
 }
 
+/* The analyzer looks for MPI_Wait; a collective here is finished by MPI_Test, call by call. */
+/* NOLINTBEGIN(clang-analyzer-optin.mpi.MPI-Checker) */
 lmn_status lmn__mpi_sum_progress(lmn__mpi_sum *sum, lmn_error *err)
 {
     const lmn__job *job = sum->job;
@@ -74,6 +76,7 @@ lmn_status lmn__mpi_sum_progress(lmn__mpi_sum *sum, lmn_error *err)
     lmn__arithmetic_scale(job->arithmetic, job->recv, job->count, job->factor);
     return LMN_OK;
 }
+/* NOLINTEND(clang-analyzer-optin.mpi.MPI-Checker) */
 
 void lmn__mpi_sum_free(lmn__mpi_sum *sum)
 {

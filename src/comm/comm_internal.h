@@ -21,8 +21,10 @@
 #define LMN__PART_LIMIT ((size_t)1 << 30)
 /* Messages that one stream keeps open at a time, see stream_internal.h. */
 #define LMN__WINDOW 64
-/* Bytes of one message inside a large allreduce, so that additions overlap with transfers. */
-#define LMN__SEGMENT_BYTES ((size_t)1 << 18)
+/* Bytes of one message inside a large allreduce, so that additions overlap with transfers. Below
+ * 64 KiB with MPI's header: such messages go over TCP at once in the common MPIs, where longer ones
+ * wait for an answer that queues behind the data of the other direction. */
+#define LMN__SEGMENT_BYTES ((size_t)61440)
 /* Allreduces up to this many bytes use recursive doubling: latency counts more than bytes there. */
 #define LMN__DOUBLING_BYTES ((size_t)16384)
 
