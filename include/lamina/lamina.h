@@ -25,6 +25,7 @@
 #include "lamina/loss.h"
 #include "lamina/memory.h"
 #include "lamina/model.h"
+#include "lamina/node.h"
 #include "lamina/ops.h"
 #include "lamina/optimizer.h"
 #include "lamina/parameters.h"

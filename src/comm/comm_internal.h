@@ -61,6 +61,16 @@ struct lmn_world {
 /* The tag of the world's own messages; collectives have those above. */
 #define LMN__TAG_WORLD 0
 
+/* Where the real nodes are the nodes of a world. */
+#define LMN__REAL_NODES (-1)
+
+/**
+ * lmn_world_create with the ranks of each node divided further: those of one `node_color` >= 0
+ * become a node. Tests make several nodes of one host with it.
+ */
+lmn_status lmn__world_create_split(MPI_Comm comm, const lmn_logger *log, int node_color,
+                                   lmn_world **world_out, lmn_error *err) LMN_NODISCARD;
+
 /** `count` as MPI wants it; count <= INT_MAX. */
 int lmn__to_int(size_t count);
 
