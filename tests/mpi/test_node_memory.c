@@ -234,7 +234,7 @@ static void check_two_levels(lmn_world *world)
     lmn_world *leaders = NULL;
     lmn_collective *allreduce = NULL;
     assert_int_equal(lmn_world_create_leaders(world, 0, &leaders, NULL), LMN_OK);
-    lmn_node_memory *memory = new_memory(world, 2 * COUNT * sizeof(float), N_FLAGS);
+    lmn_node_memory *memory = new_memory(world, sizeof(float[2 * COUNT]), N_FLAGS);
     float *mine = lmn_node_memory_segment(memory, place->node_rank);
     const float *result = (const float *)lmn_node_memory_segment(memory, 0) + COUNT;
     static float sum[COUNT];
