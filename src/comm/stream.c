@@ -241,6 +241,11 @@ bool lmn__stream_is_opened(const lmn__stream *stream)
     return stream->step == stream->owner->world->size;
 }
 
+bool lmn__stream_is_idle(const lmn__stream *stream)
+{
+    return stream->n_open == 0 && lmn__stream_is_opened(stream);
+}
+
 bool lmn__stream_free(lmn__stream *stream)
 {
     const bool is_touched =

@@ -75,6 +75,9 @@ lmn_status lmn__stream_progress(lmn__stream *stream, lmn_error *err) LMN_NODISCA
 /** Whether all messages are open or finished, so that another stream may follow on the same tag. */
 bool lmn__stream_is_opened(const lmn__stream *stream);
 
+/** Whether all messages are finished, or none was ever started. */
+bool lmn__stream_is_idle(const lmn__stream *stream);
+
 /** Free a stream, zeroed or half-built too. Returns whether MPI may still touch its messages. */
 bool lmn__stream_free(lmn__stream *stream);
 
