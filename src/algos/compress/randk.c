@@ -189,22 +189,25 @@ static size_t stratum_at(const support *s, size_t place)
 }
 
 /* The entries that strata first .. first + n - 1 give; n <= BATCH. */
-static void draw(const support *s, size_t first, size_t n, size_t *entries)
+static void draw(const support *s, size_t first, size_t n, size_t *restrict entries)
 {
     uint32_t words[BATCH];
+    const size_t length = s->length;
+    const size_t n_longer = s->n_longer;
+    const size_t count = s->count;
     lmn_stream_u32(&s->stream, WORDS_OF_TURN + first, n, words);
+    size_t start = stratum_start(s, first) + s->turn;
     for (size_t i = 0; i < n; i++) {
-        const size_t stratum = first + i;
-        const uint64_t length = s->length + (stratum < s->n_longer ? 1 : 0);
-        const size_t place = stratum_start(s, stratum) + (size_t)(words[i] * length >> 32);
-        const size_t turned = place + s->turn;
-        entries[i] = turned < s->count ? turned : turned - s->count;
+        const size_t mine = length + (first + i < n_longer);
+        const size_t turned = start + (size_t)((uint64_t)words[i] * mine >> 32);
+        entries[i] = turned < count ? turned : turned - count;
+        start += mine;
     }
 }
 
-static size_t batch_size(const support *s, size_t first)
+static size_t batch_size(size_t first, size_t end)
 {
-    return s->k - first < BATCH ? s->k - first : BATCH;
+    return end - first < BATCH ? end - first : BATCH;
 }
 
 /* ------------------------------------------------------------------ rounds */
@@ -230,14 +233,15 @@ static void encode(const void *config, const lmn_rounds_job *job, size_t round)
     assert(round == 0);
     (void)round;
     const support s = support_of(config, job);
+    const float *const vector = job->vector;
     float *const own = job->own[0];
 #pragma omp parallel for schedule(static) if (s.k >= PARALLEL_MIN)
     for (size_t first = 0; first < s.k; first += BATCH) {
         size_t entries[BATCH];
-        const size_t n = batch_size(&s, first);
+        const size_t n = batch_size(first, s.k);
         draw(&s, first, n, entries);
         for (size_t i = 0; i < n; i++) {
-            own[first + i] = job->vector[entries[i]];
+            own[first + i] = vector[entries[i]];
         }
     }
     if (s.k > 0) {
@@ -259,7 +263,7 @@ static void decode_add(const void *config, const lmn_rounds_job *job, float weig
 #pragma omp parallel for schedule(static) if (s.k >= PARALLEL_MIN)
     for (size_t first = 0; first < s.k; first += BATCH) {
         size_t entries[BATCH];
-        const size_t n = batch_size(&s, first);
+        const size_t n = batch_size(first, s.k);
         draw(&s, first, n, entries);
         for (size_t i = 0; i < n; i++) {
             acc[entries[i]] += factor * sums[first + i];
@@ -276,7 +280,7 @@ static void sent_run(const support *s, const float *own, float scale, size_t pla
     const size_t end = count == 0 ? 0 : stratum_at(s, place + count - 1) + 1;
     for (size_t first = count == 0 ? 0 : stratum_at(s, place); first < end; first += BATCH) {
         size_t entries[BATCH];
-        const size_t n = end - first < BATCH ? end - first : BATCH;
+        const size_t n = batch_size(first, end);
         draw(s, first, n, entries);
         for (size_t i = 0; i < n; i++) {
             /* The outer strata may give entries outside of the tile. */
