@@ -20,6 +20,7 @@
  */
 #include "compress_internal.h"
 #include "levels_internal.h"
+#include "simd/buckets.h"
 
 #include <assert.h>
 #include <stdint.h>
@@ -28,8 +29,9 @@
 
 /* Places that are drawn together. */
 #define BATCH ((size_t)256)
-/* Words of the stream in front of those of the strata. */
-#define WORDS_OF_TURN 4
+/* Words of a block of the stream. The first block gives the turn, the others a word to a stratum.
+ */
+#define BLOCK ((size_t)4)
 /* Below so many entries threads cost more than they save. */
 #define PARALLEL_MIN ((size_t)32768)
 
@@ -136,10 +138,7 @@ static void error_curve(const void *config_memory, const float *vector, lmn_laye
 {
     (void)scratch;
     const randk_config *config = config_memory;
-    double energy = 0.0;
-    for (size_t i = 0; i < shape.count; i++) {
-        energy += (double)vector[i] * (double)vector[i];
-    }
+    const double energy = lmn__bucket_kernels_variant(0)->measure->energy(vector, shape.count);
     for (size_t level = 1; level <= config->densities.count; level++) {
         squared_error_out[level] =
             shape.count == 0 ? 0.0 : energy * expected_loss(config, level, shape.count);
@@ -150,6 +149,7 @@ static void error_curve(const void *config_memory, const float *vector, lmn_laye
 
 /* Where the k entries of a step are. Place p of the turned vector is entry (p + turn) % count. */
 typedef struct support {
+    const lmn__word_kernels *kernels;
     lmn_stream stream;
     size_t count;
     size_t k;
@@ -160,7 +160,8 @@ typedef struct support {
 
 static support support_of(const randk_config *config, const lmn_rounds_job *job)
 {
-    support s = {.stream = job->stream,
+    support s = {.kernels = lmn__bucket_kernels_variant(0)->word,
+                 .stream = job->stream,
                  .count = job->shape.count,
                  .k = entries_sent(config, job->level, job->shape.count)};
     if (s.count == 0) {
@@ -191,11 +192,15 @@ static size_t stratum_at(const support *s, size_t place)
 /* The entries that strata first .. first + n - 1 give; n <= BATCH. */
 static void draw(const support *s, size_t first, size_t n, size_t *restrict entries)
 {
-    uint32_t words[BATCH];
+    /* Whole blocks, of which the first words may be those of strata before. */
+    uint32_t blocks[BATCH + 2 * BLOCK];
+    const size_t skipped = first % BLOCK;
+    const size_t n_blocks = (skipped + n + BLOCK - 1) / BLOCK;
+    s->kernels->words(&s->stream, (uint32_t)(1 + first / BLOCK), n_blocks, blocks);
+    const uint32_t *const words = blocks + skipped;
     const size_t length = s->length;
     const size_t n_longer = s->n_longer;
     const size_t count = s->count;
-    lmn_stream_u32(&s->stream, WORDS_OF_TURN + first, n, words);
     size_t start = stratum_start(s, first) + s->turn;
     for (size_t i = 0; i < n; i++) {
         const size_t mine = length + (first + i < n_longer);
