@@ -239,7 +239,8 @@ static void encode(const void *config, const lmn_rounds_job *job, size_t round)
     (void)round;
     const support s = support_of(config, job);
     const float *const vector = job->vector;
-    float *const own = job->own[0];
+    float *restrict const own = job->own[0];
+    float *restrict const numbers = job->numbers[0];
 #pragma omp parallel for schedule(static) if (s.k >= PARALLEL_MIN)
     for (size_t first = 0; first < s.k; first += BATCH) {
         size_t entries[BATCH];
@@ -247,10 +248,8 @@ static void encode(const void *config, const lmn_rounds_job *job, size_t round)
         draw(&s, first, n, entries);
         for (size_t i = 0; i < n; i++) {
             own[first + i] = vector[entries[i]];
+            numbers[first + i] = own[first + i];
         }
-    }
-    if (s.k > 0) {
-        memcpy(job->numbers[0], own, s.k * sizeof *own);
     }
 }
 
