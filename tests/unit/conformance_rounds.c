@@ -66,7 +66,10 @@ static size_t n_rounds_levels(const lmn_compressor *compressor)
     return lmn_compressor_combine(compressor, n_levels - 1) == LMN_COMBINE_ROUNDS ? n_levels : 1;
 }
 
-/* Ranks with their vectors, three steps on. */
+/* Steps that are taken before a property is looked at: with one that alternates, both kinds. */
+#define N_STEPS 2
+
+/* Ranks with their vectors, after some steps. */
 typedef struct subject {
     const lmn_compressor *compressor;
     check_rounds *ranks;
@@ -79,7 +82,7 @@ typedef void (*property)(const subject *s);
 
 static void take_steps(check_rounds *ranks, const float *vectors)
 {
-    for (size_t step = 0; step < 3; step++) {
+    for (size_t step = 0; step < N_STEPS; step++) {
         check_rounds_step(ranks, vectors);
     }
 }
@@ -87,7 +90,7 @@ static void take_steps(check_rounds *ranks, const float *vectors)
 static void for_each_kind(const lmn_compressor *compressor, size_t level, lmn_layer_shape shape,
                           property holds)
 {
-    for (size_t n_ranks = 1; n_ranks <= 5; n_ranks += 2) {
+    for (size_t n_ranks = 1; n_ranks <= 3; n_ranks += 2) {
         float *vectors = check_new_floats(n_ranks * shape.count);
         for (check_kind kind = CHECK_NORMAL; kind < CHECK_KINDS; kind++) {
             check_fill(vectors, n_ranks * shape.count, kind, 7);
@@ -106,7 +109,7 @@ static void for_each_kind(const lmn_compressor *compressor, size_t level, lmn_la
     }
 }
 
-/* Every spec, level, shape, kind of vector, and 1, 3 and 5 ranks. */
+/* Every spec, level, shape, kind of vector, and 1 and 3 ranks. */
 static void for_all(property holds)
 {
     for (size_t i = 0; spec_at(i) != NULL; i++) {
@@ -220,7 +223,7 @@ static void repeats(const subject *s)
 {
     check_rounds again = check_new_rounds(s->compressor, s->ranks->shape, s->n_ranks);
     again.level = s->ranks->level;
-    for (size_t step = 0; step < 3; step++) {
+    for (size_t step = 0; step < N_STEPS; step++) {
         dirty_all(s, &again);
         check_rounds_step(&again, s->vectors);
     }
@@ -349,7 +352,7 @@ static float *mean_with_threads(const lmn_compressor *compressor, int threads, c
 static void threads_do_not_change_bits(void **state)
 {
     (void)state;
-    const lmn_layer_shape shape = {.count = (size_t)301 * 2111, .rows = 301};
+    const lmn_layer_shape shape = {.count = (size_t)101 * 2111, .rows = 101};
     float *vectors = check_new_floats(2 * shape.count);
     check_fill(vectors, 2 * shape.count, CHECK_NORMAL, 3);
     for (size_t i = 0; spec_at(i) != NULL; i++) {
