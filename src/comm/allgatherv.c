@@ -106,10 +106,11 @@ static lmn_status allgatherv_alloc(lmn_world *world, size_t capacity, allgatherv
                                    lmn_error *err)
 {
     if (capacity > (size_t)INT_MAX) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "cannot create an allgatherv for messages of %zu bytes: one MPI "
-                             "message holds %d; use smaller buckets",
-                             capacity, INT_MAX);
+        return lmn_error_set(
+            err, LMN_ERR_ARGUMENT,
+            "cannot create an allgatherv for messages of %zu bytes: they may have %d "
+            "at most; use smaller buckets",
+            capacity, INT_MAX);
     }
     allgatherv_state *self = lmn_alloc(1, sizeof *self, err);
     if (self == NULL) {

@@ -119,10 +119,11 @@ static lmn_status alltoallv_alloc(lmn_world *world, size_t capacity, alltoallv_s
                                   lmn_error *err)
 {
     if (capacity > (size_t)INT_MAX) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "cannot create an alltoallv for messages of %zu bytes: one MPI "
-                             "message holds %d; use smaller buckets",
-                             capacity, INT_MAX);
+        return lmn_error_set(
+            err, LMN_ERR_ARGUMENT,
+            "cannot create an alltoallv for messages of %zu bytes: they may have %d "
+            "at most; use smaller buckets",
+            capacity, INT_MAX);
     }
     alltoallv_state *self = lmn_alloc(1, sizeof *self, err);
     if (self == NULL) {
