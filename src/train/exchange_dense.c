@@ -60,7 +60,7 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
             continue;
         }
         layer->message_bytes = layer->count * sizeof(float);
-        if (!lmn__layer_form(layer, 0, layer->count, layer->vector)) {
+        if (!lmn__layer_form_vector(layer)) {
             return lmn__nonfinite(exchange->reducer, layer, err);
         }
     }
