@@ -48,20 +48,23 @@ static lmn_reducer *new_reducer(const subject *s)
     return check_new_reducer(s->world, s->compress, s->feedback, "uniform");
 }
 
+static void ranks_agree_with(const subject *s, const char *allocate)
+{
+    lmn_reducer *reducer = check_new_reducer(s->world, s->compress, s->feedback, allocate);
+    for (uint64_t step = 0; step < STEPS; step++) {
+        const lmn_step_report report = check_run_step(reducer, s->world, step);
+        if (!report.applied) {
+            fail_msg("%s with %s: %s", s->compress, s->feedback, report.reason);
+        }
+        check_same_everywhere(s->world, check_estimate_hash(reducer));
+    }
+    lmn_reducer_destroy(reducer);
+}
+
 static void ranks_agree(const subject *s)
 {
-    const char *const allocators[] = {"uniform", "lgreco:warmup=1,every=2,window=1"};
-    for (size_t a = 0; a < 2; a++) {
-        lmn_reducer *reducer = check_new_reducer(s->world, s->compress, s->feedback, allocators[a]);
-        for (uint64_t step = 0; step < STEPS; step++) {
-            const lmn_step_report report = check_run_step(reducer, s->world, step);
-            if (!report.applied) {
-                fail_msg("%s with %s: %s", s->compress, s->feedback, report.reason);
-            }
-            check_same_everywhere(s->world, check_estimate_hash(reducer));
-        }
-        lmn_reducer_destroy(reducer);
-    }
+    ranks_agree_with(s, "uniform");
+    ranks_agree_with(s, "lgreco:warmup=1,every=2,window=1");
 }
 
 static void finish_estimates_are_identical_on_all_ranks(void **state)
@@ -159,6 +162,18 @@ static void add_step(const subject *s, const lmn_reducer *reducer, size_t layer,
     add_magnitudes(s, reducer, layer, size);
 }
 
+/* missing, of vectors of such a size, is what the errors hold. */
+static void assert_owed(const subject *s, uint64_t step, const double *missing, const double *size,
+                        const double *errors, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (fabs(missing[i] - errors[i]) > 3e-6 * (1.0 + size[i])) {
+            fail_msg("%s with %s, step %d, element %zu: %g is missing, errors are %g", s->compress,
+                     s->feedback, (int)step, i, missing[i], errors[i]);
+        }
+    }
+}
+
 /* The sum of u, plus the mean error, plus what second encodings left out, is the sum of mean g. */
 static void nothing_is_lost(const subject *s)
 {
@@ -174,12 +189,7 @@ static void nothing_is_lost(const subject *s)
         assert_true(check_run_step(reducer, s->world, step).applied);
         add_step(s, reducer, layer, step, sum, size);
         double *errors = mean_state(s, reducer, layer, error, true);
-        for (size_t i = 0; i < check_counts[layer]; i++) {
-            if (fabs(sum[i] - errors[i]) > 3e-6 * (1.0 + size[i])) {
-                fail_msg("%s with %s, step %d, element %zu: %g is missing, errors are %g",
-                         s->compress, s->feedback, (int)step, i, sum[i], errors[i]);
-            }
-        }
+        assert_owed(s, step, sum, size, errors, check_counts[layer]);
         free(errors);
     }
     free(sum);
