@@ -7,8 +7,9 @@
  * creation. Collectives are built on point-to-point messages, so that the order of every addition
  * is fixed by the number of ranks and never by the order of arrival.
  *
- * Collectives of one world are created and started in the same order on all ranks. Several may be
- * in flight at a time; each has a message tag of its own.
+ * Collectives of one world are created in the same order on all ranks. Several may be in flight at
+ * a time: each has messages of its own, so ranks may start different ones in different orders, as
+ * the second phase of an exchange needs (src/train/exchange_internal.h).
  *
  * SPDX-License-Identifier: Apache-2.0
  */

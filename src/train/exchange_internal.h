@@ -8,7 +8,8 @@
  *
  * In a step an exchange encodes (local, may fail), starts, is moved on until it has nothing to wait
  * for, checks what arrived, and commits (local, cannot fail). Nothing that outlasts the step may
- * change before the commit.
+ * change before the commit. First phases start in the order of buckets; a later phase starts when
+ * the one before has arrived, which may be in another order on every rank.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
