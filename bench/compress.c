@@ -320,8 +320,8 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "bench_compress: '%s' encodes nothing\n", argv[1]);
         return EXIT_FAILURE;
     }
-    double encode_seconds[REPEATS_MAX];
-    double decode_seconds[REPEATS_MAX];
+    double encode_seconds[REPEATS_MAX] = {0.0};
+    double decode_seconds[REPEATS_MAX] = {0.0};
     encode(&l); /* touches all memory; leaves the states of a run under way */
     for (size_t i = 0; i < repeats; i++) {
         const double start = lmn_clock_seconds();

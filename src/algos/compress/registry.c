@@ -109,8 +109,10 @@ lmn_compressor_memory lmn_compressor_memory_of(const lmn_compressor *compressor,
                                                lmn_layer_shape shape)
 {
     const lmn__compressor_family *family = compressor->family;
-    return family->memory == NULL ? (lmn_compressor_memory){.count = 0}
-                                  : family->memory(compressor->config, shape);
+    if (family->memory == NULL) {
+        return (lmn_compressor_memory){.count = 0};
+    }
+    return family->memory(compressor->config, shape);
 }
 
 double lmn_compressor_contraction(const lmn_compressor *compressor, size_t level,

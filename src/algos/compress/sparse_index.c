@@ -158,6 +158,7 @@ static void write_low(const lmn__sparse_support *support, unsigned low_bits, uns
     unsigned n_bits = 0;
     for (size_t i = 0; i < support->n; i++) {
         const uint64_t low = (support->indices[i] - support->range.first) & mask;
+        /* cppcheck-suppress shiftTooManyBits ; n_bits is below 64 here */
         bits |= low << n_bits;
         n_bits += low_bits;
         if (n_bits >= WORD_BITS) {

@@ -175,9 +175,9 @@ void lmn__spectrum_rest(const float *matrix, size_t rows, size_t cols, size_t ra
     const layout l = layout_of(rows, cols, rank_max);
     unsigned char *const bytes = scratch;
     const workspace w = {.left = scratch,
-                         .right = (float *)(bytes + l.right),
-                         .gram = (double *)(bytes + l.gram),
-                         .values = (double *)(bytes + l.values)};
+                         .right = (void *)(bytes + l.right),
+                         .gram = (void *)(bytes + l.gram),
+                         .values = (void *)(bytes + l.values)};
     if (side <= LMN__SPECTRUM_EXACT) {
         exact_values(matrix, rows, cols, &w);
         double rest = 0.0;

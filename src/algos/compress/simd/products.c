@@ -359,6 +359,7 @@ static double dot(const float *a, const float *b, size_t count)
                           __builtin_convertvector(*(const half_vector *)(b + i), wide_vector);
         }
     }
+    /* cppcheck-suppress bufferAccessOutOfBounds ; it takes the vectors for single numbers */
     memcpy(s, sums, sizeof s);
     for (size_t i = whole; i < count; i++) {
         s[i - whole] += (double)a[i] * (double)b[i];
