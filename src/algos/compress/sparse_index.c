@@ -153,12 +153,12 @@ static void write_bitmap(const lmn__sparse_support *support, unsigned char *bloc
 /* Low parts of fewer than 32 bits each, end to end. */
 static void write_low(const lmn__sparse_support *support, unsigned low_bits, unsigned char *block)
 {
+    /* cppcheck-suppress shiftTooManyBits ; there are fewer than 32 low bits */
     const uint64_t mask = ((uint64_t)1 << low_bits) - 1;
     uint64_t bits = 0;
     unsigned n_bits = 0;
     for (size_t i = 0; i < support->n; i++) {
         const uint64_t low = (support->indices[i] - support->range.first) & mask;
-        /* cppcheck-suppress shiftTooManyBits ; n_bits is below 64 here */
         bits |= low << n_bits;
         n_bits += low_bits;
         if (n_bits >= WORD_BITS) {
