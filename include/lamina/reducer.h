@@ -58,7 +58,8 @@ typedef struct lmn_reducer_options {
     const char *allocate; /* allocator spec, "uniform" */
     /* How the entries that ranks choose themselves (topk) become one sum: "gather", every rank gets
        all messages; "merge", ranks add up a range of elements each; "auto", whichever of the two
-       should send less: they give the same bits. Other families have one way, "auto". */
+       should send less: they give the same bits; "balanced": only about as many entries of the sum
+       as one rank sends are kept. Other families have one way, "auto". */
     const char *collective; /* "auto" */
     size_t bucket_bytes;    /* gradients of one exchange, dense bytes; 4 MiB */
     size_t dense_below;     /* layers with fewer elements always travel dense; 1024 */

@@ -15,7 +15,8 @@ static const struct {
     const lmn__exchange_kind *kind;
 } sparse_ways[] = {{"auto", &lmn__exchange_sparse},
                    {"gather", &lmn__exchange_gather},
-                   {"merge", &lmn__exchange_merge}};
+                   {"merge", &lmn__exchange_merge},
+                   {"balanced", &lmn__exchange_balanced}};
 
 static lmn_status sparse_way(const char *name, const lmn__exchange_kind **kind_out, lmn_error *err)
 {
@@ -25,9 +26,9 @@ static lmn_status sparse_way(const char *name, const lmn__exchange_kind **kind_o
             return LMN_OK;
         }
     }
-    return lmn_error_set(err, LMN_ERR_USAGE,
-                         "collective '%.64s' does not exist; there are auto, gather and merge",
-                         name);
+    return lmn_error_set(
+        err, LMN_ERR_USAGE,
+        "collective '%.64s' does not exist; there are auto, gather, merge and balanced", name);
 }
 
 lmn_status lmn__exchange_kind_of(const lmn_compressor *compressor, const char *collective,

@@ -52,6 +52,9 @@ struct lmn__exchange_kind {
     uint64_t (*bytes_sent)(const lmn__exchange *exchange); /* ever */
     /** What belongs to a checkpoint beside the layers' own states. NULL: nothing. */
     lmn_status (*add_state)(lmn__exchange *exchange, lmn_state *state, lmn_error *err);
+    /** Whether what add_state named can be, once it was loaded. Local. LMN_ERR_FORMAT. NULL:
+     *  always. */
+    lmn_status (*restored)(const lmn__exchange *exchange, lmn_error *err);
     void (*destroy)(lmn__exchange *exchange); /* also half-built */
 };
 
@@ -65,6 +68,7 @@ struct lmn__exchange {
 extern const lmn__exchange_kind lmn__exchange_dense;
 extern const lmn__exchange_kind lmn__exchange_gather;
 extern const lmn__exchange_kind lmn__exchange_merge;
+extern const lmn__exchange_kind lmn__exchange_balanced;
 extern const lmn__exchange_kind lmn__exchange_sparse; /* gather or merge, for each bucket */
 extern const lmn__exchange_kind lmn__exchange_sliced;
 extern const lmn__exchange_kind lmn__exchange_rounds;

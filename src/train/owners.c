@@ -91,10 +91,7 @@ static lmn_status create_layer(lmn__owners *self, lmn__layer *layer, lmn_error *
         owned->starts[j] = lmn_partition(layer->count, ranks, j).first;
     }
     owned->starts[ranks] = layer->count;
-    if (self->rule->state_bytes != NULL) {
-        owned->state = lmn_alloc(1, self->rule->state_bytes(reducer), err);
-    }
-    return self->rule->state_bytes != NULL && owned->state == NULL ? LMN_ERR_MEMORY : LMN_OK;
+    return LMN_OK;
 }
 
 /* A part of n entries takes at most this, in the plainest code. */
@@ -470,7 +467,6 @@ void lmn__owners_destroy(lmn__exchange *exchange)
         lmn_free(self->layers[i].starts);
         lmn_free(self->layers[i].indices);
         lmn_free(self->layers[i].values);
-        lmn_free(self->layers[i].state);
     }
     lmn_free(self->layers);
     lmn_free(self->messages);

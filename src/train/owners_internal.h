@@ -49,16 +49,19 @@ typedef struct lmn__part_header {
     uint32_t note;  /* what the rule has to say beside */
 } lmn__part_header;
 
+/** Numbers that a rule may keep for a layer. */
+#define LMN__OWNED_STATE 4
+
 typedef struct lmn__owned_layer {
     lmn__layer *layer; /* borrowed */
-    size_t *starts;    /* [ranks + 1] owned; region j is elements starts[j] .. starts[j + 1] - 1 */
+    uint64_t *starts;  /* [ranks + 1] owned; region j is elements starts[j] .. starts[j + 1] - 1 */
     size_t capacity;   /* entries that this rank can have */
     /* This rank's entries in this step. */
     size_t n;
     uint32_t *indices; /* [capacity] owned, ascending */
     float *values;     /* [capacity] owned */
     lmn_sparse_values format;
-    void *state; /* [rule->state_bytes] owned, zeroed memory at first: the rule's */
+    uint64_t state[LMN__OWNED_STATE]; /* the rule's, zero at first */
 } lmn__owned_layer;
 
 typedef struct lmn__owners lmn__owners;
@@ -77,7 +80,6 @@ typedef struct lmn__owners_rule {
     size_t (*region_max)(const lmn_reducer *reducer, const lmn__layer *layer); /* elements */
     /** Entries that an owner may publish. */
     size_t (*published_max)(const lmn_reducer *reducer, const lmn__layer *layer);
-    size_t (*state_bytes)(const lmn_reducer *reducer); /* of a layer; NULL: 0 */
     /** What this rank notes for an owner. NULL: 0. */
     uint32_t (*note)(const lmn__owners *self, const lmn__owned_layer *owned, int owner);
     /** What elements of the region hold before messages are added to them. NULL: 0. */
