@@ -80,19 +80,24 @@ static uint64_t bucket_bytes(const lmn_reducer *reducer, const lmn__bucket *buck
     return bytes;
 }
 
+static const lmn__exchange_kind *choose(const lmn_reducer *reducer, const lmn__bucket *bucket)
+{
+    return bucket_bytes(reducer, bucket, &lmn__exchange_merge) <
+                   bucket_bytes(reducer, bucket, &lmn__exchange_gather)
+               ? &lmn__exchange_merge
+               : &lmn__exchange_gather;
+}
+
 static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
                          lmn_error *err)
 {
-    const lmn__exchange_kind *kind = bucket_bytes(reducer, bucket, &lmn__exchange_merge) <
-                                             bucket_bytes(reducer, bucket, &lmn__exchange_gather)
-                                         ? &lmn__exchange_merge
-                                         : &lmn__exchange_gather;
-    return kind->create(reducer, bucket, exchange_out, err);
+    return choose(reducer, bucket)->create(reducer, bucket, exchange_out, err);
 }
 
 static size_t scratch_bytes(const lmn_reducer *reducer, const lmn__layer *layer)
 {
-    return lmn__exchange_merge.scratch_bytes(reducer, layer);
+    const lmn__exchange_kind *kind = choose(reducer, &reducer->buckets[layer->bucket]);
+    return kind->scratch_bytes == NULL ? 0 : kind->scratch_bytes(reducer, layer);
 }
 
 /* Only chooses: exchanges that it creates are of the kind chosen. */
