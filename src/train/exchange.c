@@ -64,23 +64,20 @@ lmn_stream lmn__layer_stream(const lmn_reducer *reducer, const lmn__layer *layer
 }
 
 lmn_status lmn__layer_encode(const lmn_reducer *reducer, lmn__layer *layer,
-                             const lmn_source *source, unsigned char *payload, size_t capacity,
-                             size_t *bytes_out, lmn_error *err)
+                             const lmn_source *source, lmn_encode_job *job, lmn_error *err)
 {
-    lmn_encode_job job = {.level = layer->travel_level,
-                          .shape = lmn__layer_shape(layer),
-                          .count = layer->count,
-                          .stream = lmn__layer_stream(reducer, layer, (unsigned)reducer->rank),
-                          .source = source,
-                          .memory = lmn__layer_memory_copy(layer),
-                          .payload = payload,
-                          .payload_capacity = capacity,
-                          .scratch = reducer->scratch};
-    const lmn_status status = lmn_compressor_encode(reducer->compressor, &job, err);
+    job->level = layer->travel_level;
+    job->shape = lmn__layer_shape(layer);
+    job->first = 0;
+    job->count = layer->count;
+    job->stream = lmn__layer_stream(reducer, layer, (unsigned)reducer->rank);
+    job->source = source;
+    job->memory = lmn__layer_memory_copy(layer);
+    job->scratch = reducer->scratch;
+    const lmn_status status = lmn_compressor_encode(reducer->compressor, job, err);
     if (status != LMN_OK) {
         lmn_error_add_context(err, "layer '%s'", layer->name);
         return status;
     }
-    *bytes_out = job.payload_bytes;
-    return job.is_finite ? LMN_OK : lmn__nonfinite(reducer, layer, err);
+    return job->is_finite ? LMN_OK : lmn__nonfinite(reducer, layer, err);
 }

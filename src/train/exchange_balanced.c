@@ -75,14 +75,14 @@ static bool is_exact(const lmn__owned_layer *owned, size_t k)
 static float threshold_of(const lmn__owned_layer *owned)
 {
     const uint32_t bits = (uint32_t)owned->state[THRESHOLD];
-    float threshold;
+    float threshold = 0.0F;
     memcpy(&threshold, &bits, sizeof threshold);
     return threshold;
 }
 
 static void set_threshold(lmn__owned_layer *owned, float threshold)
 {
-    uint32_t bits;
+    uint32_t bits = 0;
     memcpy(&bits, &threshold, sizeof bits);
     owned->state[THRESHOLD] = bits;
 }

@@ -108,21 +108,21 @@ static lmn_status connect(lmn__exchange *exchange, lmn_error *err)
 static lmn_status encode_layer(gather_exchange *self, lmn__layer *layer, lmn_error *err)
 {
     unsigned char *const start = self->message + self->bytes;
-    unsigned char *const payload = start + sizeof(segment_header);
+    lmn_encode_job job = {.payload = start + sizeof(segment_header),
+                          .payload_capacity =
+                              self->capacity - self->bytes - sizeof(segment_header)};
     const lmn_source source = lmn__layer_source(layer);
-    size_t bytes = 0;
-    const lmn_status status =
-        lmn__layer_encode(self->head.reducer, layer, &source, payload,
-                          self->capacity - self->bytes - sizeof(segment_header), &bytes, err);
+    const lmn_status status = lmn__layer_encode(self->head.reducer, layer, &source, &job, err);
     if (status != LMN_OK) {
         return status;
     }
+    const size_t bytes = job.payload_bytes;
     const segment_header header = {.layer = (uint32_t)layer->index,
                                    .level = (uint32_t)layer->travel_level,
                                    .count = layer->count,
                                    .payload_bytes = bytes};
     memcpy(start, &header, sizeof header);
-    memset(payload + bytes, 0, pad8(bytes) - bytes);
+    memset(job.payload + bytes, 0, pad8(bytes) - bytes);
     layer->message_bytes = segment_bytes(bytes);
     self->bytes += layer->message_bytes;
     return LMN_OK;

@@ -84,11 +84,11 @@ lmn_collective *lmn__gather_collective(const lmn__exchange *exchange);
 lmn_status lmn__exchange_kind_of(const lmn_compressor *compressor, const char *collective,
                                  const lmn__exchange_kind **kind_out, lmn_error *err) LMN_NODISCARD;
 
-/** Encode a layer's message, for families that send entries. Returns its bytes in *bytes_out.
- *  Errors: LMN_ERR_NONFINITE, those of lmn_compressor_encode. */
+/** Encode the message of a whole layer into job->payload; all of the job but that and its capacity
+ *  is filled in. Errors: LMN_ERR_NONFINITE, those of lmn_compressor_encode. */
 lmn_status lmn__layer_encode(const lmn_reducer *reducer, lmn__layer *layer,
-                             const lmn_source *source, unsigned char *payload, size_t capacity,
-                             size_t *bytes_out, lmn_error *err) LMN_NODISCARD;
+                             const lmn_source *source, lmn_encode_job *job,
+                             lmn_error *err) LMN_NODISCARD;
 
 /** A layer of a bucket by its place there. */
 lmn__layer *lmn__bucket_layer(const lmn__exchange *exchange, size_t place);

@@ -15,9 +15,9 @@
 
 static uint32_t key_of(float value)
 {
-    uint32_t bits;
+    uint32_t bits = 0;
     memcpy(&bits, &value, sizeof bits);
-    return bits & 0x7FFFFFFFu;
+    return bits & 0x7FFFFFFFU;
 }
 
 typedef struct digit {
@@ -31,7 +31,7 @@ static uint32_t kth_key(const float *values, size_t n, size_t k, size_t *above_o
     uint32_t prefix = 0;
     size_t above = 0;
     for (size_t d = 0; d < sizeof digits / sizeof digits[0]; d++) {
-        const uint32_t n_bins = 1u << digits[d].bits;
+        const uint32_t n_bins = 1U << digits[d].bits;
         const unsigned known = digits[d].shift + digits[d].bits;
         size_t counts[BINS_MAX] = {0};
         for (size_t i = 0; i < n; i++) {

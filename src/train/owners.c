@@ -196,14 +196,15 @@ static lmn_status encode_layer(lmn__owners *self, lmn__owned_layer *owned, lmn_e
     if (self->rule->tells_late) {
         source.sent_entries = tell_nothing;
     }
-    size_t bytes = 0;
-    const lmn_status status = lmn__layer_encode(self->head.reducer, owned->layer, &source,
-                                                self->payload, self->payload_capacity, &bytes, err);
+    lmn_encode_job job = {.payload = self->payload, .payload_capacity = self->payload_capacity};
+    const lmn_status status =
+        lmn__layer_encode(self->head.reducer, owned->layer, &source, &job, err);
     if (status != LMN_OK) {
         return status;
     }
-    const lmn_sparse_message message = {
-        .payload = self->payload, .bytes = bytes, .range = {.count = owned->layer->count}};
+    const lmn_sparse_message message = {.payload = self->payload,
+                                        .bytes = job.payload_bytes,
+                                        .range = {.count = owned->layer->count}};
     owned->n = lmn_sparse_count(&message);
     owned->format =
         lmn_sparse_values_of(&message) == LMN_SPARSE_BF16 ? LMN_SPARSE_BF16 : LMN_SPARSE_F32;

@@ -79,7 +79,7 @@ static bool is_whole(const lmn__received_part *part)
         return false;
     }
     for (size_t i = 0; i < part->range.count; i++) {
-        float value;
+        float value = 0.0F;
         memcpy(&value, part->payload + i * sizeof value, sizeof value);
         if (!(fabsf(value) <= FLT_MAX)) {
             return false;

@@ -159,7 +159,7 @@ static void balanced_about_k_entries_survive(void **state)
         n_exact += exact ? 1 : 0;
     }
     assert_true(n_exact >= 2 && n_exact < 35);
-    assert_true(all >= 70 * k / 2 && all <= 70 * 2 * k);
+    assert_true(all >= 35 * k && all <= 140 * k);
     lmn_reducer_destroy(reducer);
     lmn_world_destroy(world);
 }
