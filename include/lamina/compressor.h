@@ -17,6 +17,7 @@
 
 #include "lamina/random.h"
 #include "lamina/reduction.h"
+#include "lamina/sparse.h"
 #include "lamina/spec.h"
 #include "lamina/status.h"
 
@@ -187,6 +188,17 @@ size_t lmn_compressor_grain(const lmn_compressor *compressor);
 /** SLICED: exact bytes of a part of `count` elements. Parts that follow each other in the vector
  *  follow each other in the message. */
 size_t lmn_compressor_part_bytes(const lmn_compressor *compressor, size_t level, size_t count);
+
+/** SPARSE: what a message for a layer holds. */
+typedef struct lmn_compressor_entries {
+    size_t wanted, most;      /* entries that it aims at, and that it may hold */
+    lmn_sparse_values values; /* how it writes them */
+} lmn_compressor_entries;
+
+/** SPARSE: messages are those of lamina/sparse.h, about all elements of the layer. level at least 1
+ */
+lmn_compressor_entries lmn_compressor_entries_of(const lmn_compressor *compressor, size_t level,
+                                                 lmn_layer_shape shape);
 
 /* ------------------------------------------------------------------ rounds */
 

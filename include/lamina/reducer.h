@@ -56,10 +56,15 @@ typedef struct lmn_reducer_options {
     const char *compress; /* compressor spec, "dense" */
     const char *feedback; /* feedback spec, "none" */
     const char *allocate; /* allocator spec, "uniform" */
-    size_t bucket_bytes;  /* gradients of one exchange, dense bytes; 4 MiB */
-    size_t dense_below;   /* layers with fewer elements always travel dense; 1024 */
-    size_t n_scalars;     /* extra numbers summed over ranks with every step; 0 */
-    uint64_t seed;        /* of the compressor's random numbers; 0 */
+    /* How the entries that ranks choose themselves (topk) become one sum: "gather", every rank gets
+       all messages; "merge", ranks add up a range of elements each; "auto", whichever of the two
+       should send less: they give the same bits; "balanced": only about as many entries of the sum
+       as one rank sends are kept. Other families have one way, "auto". */
+    const char *collective; /* "auto" */
+    size_t bucket_bytes;    /* gradients of one exchange, dense bytes; 4 MiB */
+    size_t dense_below;     /* layers with fewer elements always travel dense; 1024 */
+    size_t n_scalars;       /* extra numbers summed over ranks with every step; 0 */
+    uint64_t seed;          /* of the compressor's random numbers; 0 */
 } lmn_reducer_options;
 
 lmn_reducer_options lmn_reducer_options_default(void);

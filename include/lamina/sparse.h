@@ -117,7 +117,8 @@ size_t lmn_sparse_sum_bytes(size_t span);
  */
 lmn_sparse_sum lmn_sparse_sum_of(lmn_range range, void *memory);
 
-/** sum += weight * entries, of a checked message of the same range. */
+/** sum += weight * entries, of a checked message of the same range. Elements may have been given
+ *  other values than zero before, to which messages are then added. */
 void lmn_sparse_sum_add(lmn_sparse_sum *sum, const lmn_sparse_message *message, float weight);
 
 /** Entries that the sum has: those of any message, though they may have added up to zero. */

@@ -1,26 +1,9 @@
 /*
- * What exchanges share, and which way a compressor's messages take.
+ * What exchanges share.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "exchange_internal.h"
-
-const lmn__exchange_kind *lmn__exchange_kind_of(const lmn_compressor *compressor)
-{
-    if (lmn_compressor_level_count(compressor) == 1) {
-        return NULL;
-    }
-    switch (lmn_compressor_combine(compressor, 1)) {
-    case LMN_COMBINE_SPARSE:
-        return &lmn__exchange_gather;
-    case LMN_COMBINE_SLICED:
-        return &lmn__exchange_sliced;
-    case LMN_COMBINE_ROUNDS:
-        return &lmn__exchange_rounds;
-    default:
-        return NULL;
-    }
-}
 
 lmn__layer *lmn__bucket_layer(const lmn__exchange *exchange, size_t place)
 {
@@ -59,7 +42,7 @@ bool lmn__bucket_may_be_compressed(const lmn_reducer *reducer, const lmn__bucket
 
 bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer)
 {
-    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    const lmn__exchange_kind *kind = reducer->way;
     return !layer->small && lmn_feedback_tracks(reducer->feedback) &&
            (kind == NULL || !kind->keeps_mean);
 }
@@ -78,4 +61,23 @@ lmn_stream lmn__layer_stream(const lmn_reducer *reducer, const lmn__layer *layer
                         .step = (uint32_t)reducer->step,
                         .purpose = LMN_STREAM_COMPRESS,
                         .rank = (uint16_t)rank};
+}
+
+lmn_status lmn__layer_encode(const lmn_reducer *reducer, lmn__layer *layer,
+                             const lmn_source *source, lmn_encode_job *job, lmn_error *err)
+{
+    job->level = layer->travel_level;
+    job->shape = lmn__layer_shape(layer);
+    job->first = 0;
+    job->count = layer->count;
+    job->stream = lmn__layer_stream(reducer, layer, (unsigned)reducer->rank);
+    job->source = source;
+    job->memory = lmn__layer_memory_copy(layer);
+    job->scratch = reducer->scratch;
+    const lmn_status status = lmn_compressor_encode(reducer->compressor, job, err);
+    if (status != LMN_OK) {
+        lmn_error_add_context(err, "layer '%s'", layer->name);
+        return status;
+    }
+    return job->is_finite ? LMN_OK : lmn__nonfinite(reducer, layer, err);
 }

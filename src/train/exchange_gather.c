@@ -107,34 +107,23 @@ static lmn_status connect(lmn__exchange *exchange, lmn_error *err)
 
 static lmn_status encode_layer(gather_exchange *self, lmn__layer *layer, lmn_error *err)
 {
-    const lmn_reducer *reducer = self->head.reducer;
     unsigned char *const start = self->message + self->bytes;
+    lmn_encode_job job = {.payload = start + sizeof(segment_header),
+                          .payload_capacity =
+                              self->capacity - self->bytes - sizeof(segment_header)};
     const lmn_source source = lmn__layer_source(layer);
-    lmn_encode_job job = {.level = layer->travel_level,
-                          .shape = lmn__layer_shape(layer),
-                          .count = layer->count,
-                          .stream = lmn__layer_stream(reducer, layer, (unsigned)reducer->rank),
-                          .source = &source,
-                          .memory = lmn__layer_memory_copy(layer),
-                          .payload = start + sizeof(segment_header),
-                          .payload_capacity = self->capacity - self->bytes - sizeof(segment_header),
-                          .scratch = reducer->scratch};
-    const lmn_status status = lmn_compressor_encode(reducer->compressor, &job, err);
+    const lmn_status status = lmn__layer_encode(self->head.reducer, layer, &source, &job, err);
     if (status != LMN_OK) {
-        lmn_error_add_context(err, "layer '%s'", layer->name);
         return status;
     }
-    if (!job.is_finite) {
-        return lmn__nonfinite(reducer, layer, err);
-    }
+    const size_t bytes = job.payload_bytes;
     const segment_header header = {.layer = (uint32_t)layer->index,
                                    .level = (uint32_t)layer->travel_level,
                                    .count = layer->count,
-                                   .payload_bytes = job.payload_bytes};
+                                   .payload_bytes = bytes};
     memcpy(start, &header, sizeof header);
-    const size_t padding = pad8(job.payload_bytes) - job.payload_bytes;
-    memset(job.payload + job.payload_bytes, 0, padding);
-    layer->message_bytes = segment_bytes(job.payload_bytes);
+    memset(job.payload + bytes, 0, pad8(bytes) - bytes);
+    layer->message_bytes = segment_bytes(bytes);
     self->bytes += layer->message_bytes;
     return LMN_OK;
 }

@@ -4,7 +4,7 @@
  * A bucket has a list of exchanges. In every step each of its layers belongs to one of them: to the
  * dense one when it travels at level 0, else to that of the compressor's family (lmn_combine). The
  * reducer drives the list and knows nothing of families. To add a way, write exchange_<way>.c with
- * a constant lmn__exchange_kind and return it from lmn__exchange_kind_of in exchange.c.
+ * a constant lmn__exchange_kind and return it from lmn__exchange_kind_of in exchange_choice.c.
  *
  * In a step an exchange encodes (local, may fail), starts, is moved on until it has nothing to wait
  * for, checks what arrived, and commits (local, cannot fail). Nothing that outlasts the step may
@@ -19,7 +19,7 @@
 #include "reducer_internal.h"
 
 /** One way; constant. All functions but those said to be may not be NULL. */
-typedef struct lmn__exchange_kind {
+struct lmn__exchange_kind {
     /* v is wanted in memory (lmn__layer.vector) until the commit, which advances states in place;
        otherwise encoding pulls v from the source, and states are advanced as it goes. */
     bool needs_vectors;
@@ -28,6 +28,9 @@ typedef struct lmn__exchange_kind {
     /** What all ranks together send for one layer at a level, by this way. */
     uint64_t (*wire_bytes)(const lmn_compressor *compressor, int size, lmn_layer_shape shape,
                            size_t level);
+    /** What it needs of lmn_reducer.scratch for a layer, bytes; free for all between two calls.
+     * NULL: nothing. */
+    size_t (*scratch_bytes)(const lmn_reducer *reducer, const lmn__layer *layer);
     /** All memory. Local. Errors: LMN_ERR_MEMORY. *exchange_out stays NULL when no layer of the
      *  bucket can come this way. */
     lmn_status (*create)(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
@@ -50,8 +53,11 @@ typedef struct lmn__exchange_kind {
     uint64_t (*bytes_sent)(const lmn__exchange *exchange); /* ever */
     /** What belongs to a checkpoint beside the layers' own states. NULL: nothing. */
     lmn_status (*add_state)(lmn__exchange *exchange, lmn_state *state, lmn_error *err);
+    /** Whether what add_state named can be, once it was loaded. Local. LMN_ERR_FORMAT. NULL:
+     *  always. */
+    lmn_status (*restored)(const lmn__exchange *exchange, lmn_error *err);
     void (*destroy)(lmn__exchange *exchange); /* also half-built */
-} lmn__exchange_kind;
+};
 
 /** The head of every exchange. */
 struct lmn__exchange {
@@ -62,14 +68,28 @@ struct lmn__exchange {
 
 extern const lmn__exchange_kind lmn__exchange_dense;
 extern const lmn__exchange_kind lmn__exchange_gather;
+extern const lmn__exchange_kind lmn__exchange_merge;
+extern const lmn__exchange_kind lmn__exchange_balanced;
+extern const lmn__exchange_kind lmn__exchange_sparse; /* gather or merge, for each bucket */
 extern const lmn__exchange_kind lmn__exchange_sliced;
 extern const lmn__exchange_kind lmn__exchange_rounds;
 
 /** What carries the messages of a gathering exchange, for tests. */
 lmn_collective *lmn__gather_collective(const lmn__exchange *exchange);
 
-/** The way of a compressor's levels above 0; NULL when it has none. */
-const lmn__exchange_kind *lmn__exchange_kind_of(const lmn_compressor *compressor);
+/**
+ * The way of a compressor's levels above 0; *kind_out is NULL when it has none.
+ * collective  lmn_reducer_options.collective
+ * Errors: LMN_ERR_USAGE (no such collective, or not for this family).
+ */
+lmn_status lmn__exchange_kind_of(const lmn_compressor *compressor, const char *collective,
+                                 const lmn__exchange_kind **kind_out, lmn_error *err) LMN_NODISCARD;
+
+/** Encode the message of a whole layer into job->payload; all of the job but that and its capacity
+ *  is filled in. Errors: LMN_ERR_NONFINITE, those of lmn_compressor_encode. */
+lmn_status lmn__layer_encode(const lmn_reducer *reducer, lmn__layer *layer,
+                             const lmn_source *source, lmn_encode_job *job,
+                             lmn_error *err) LMN_NODISCARD;
 
 /** A layer of a bucket by its place there. */
 lmn__layer *lmn__bucket_layer(const lmn__exchange *exchange, size_t place);

@@ -18,6 +18,7 @@ lmn_reducer_options lmn_reducer_options_default(void)
     return (lmn_reducer_options){.compress = "dense",
                                  .feedback = "none",
                                  .allocate = "uniform",
+                                 .collective = "auto",
                                  .bucket_bytes = (size_t)4 << 20,
                                  .dense_below = 1024,
                                  .n_scalars = 0,
@@ -106,6 +107,10 @@ static lmn_status create_methods(lmn_reducer *reducer, const lmn_reducer_options
         status =
             lmn_allocator_create(options->allocate, n_layers, n_levels, &reducer->allocator, err);
     }
+    if (status == LMN_OK) {
+        status =
+            lmn__exchange_kind_of(reducer->compressor, options->collective, &reducer->way, err);
+    }
     return status;
 }
 
@@ -140,7 +145,7 @@ static lmn_status create_exchange(lmn_reducer *reducer, lmn__bucket *bucket,
 /* The dense one first: what others do with layers that travelled dense comes after it. */
 static lmn_status create_exchanges(lmn_reducer *reducer, lmn_error *err)
 {
-    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    const lmn__exchange_kind *kind = reducer->way;
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < reducer->n_buckets && status == LMN_OK; i++) {
         lmn__bucket *bucket = &reducer->buckets[i];
@@ -190,6 +195,7 @@ static uint64_t description_hash(const lmn_reducer *reducer, const lmn_reducer_o
     uint64_t hash = lmn_hash64(options->compress, strlen(options->compress), 0);
     hash = lmn_hash64(options->feedback, strlen(options->feedback), hash);
     hash = lmn_hash64(options->allocate, strlen(options->allocate), hash);
+    hash = lmn_hash64(options->collective, strlen(options->collective), hash);
     const uint64_t numbers[] = {options->bucket_bytes, options->dense_below, options->n_scalars,
                                 options->seed, reducer->n_layers};
     hash = lmn_hash64(numbers, sizeof numbers, hash);

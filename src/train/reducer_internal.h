@@ -54,7 +54,9 @@ typedef struct lmn__layer {
     float *observed;    /* sum of v over the allocator's window; NULL when it does not look */
 } lmn__layer;
 
-typedef struct lmn__exchange lmn__exchange; /* exchange_internal.h */
+/* exchange_internal.h */
+typedef struct lmn__exchange lmn__exchange;
+typedef struct lmn__exchange_kind lmn__exchange_kind;
 
 #define LMN__EXCHANGES_MAX 2
 
@@ -80,6 +82,7 @@ struct lmn_reducer {
     lmn_feedback *feedback;
     lmn_feedback *passthrough; /* `none`, for small layers */
     lmn_allocator *allocator;
+    const lmn__exchange_kind *way;               /* of levels above 0; NULL when there are none */
     size_t bucket_bytes, dense_below, n_scalars; /* lmn_reducer_options */
     uint64_t seed;
     size_t n_layers;

@@ -36,7 +36,7 @@ static float *take_vector(taker *from, size_t count)
 /* Encoders that walk v write states as they go; the others leave it to the commit. */
 static bool has_next(const lmn_reducer *reducer, size_t state)
 {
-    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    const lmn__exchange_kind *kind = reducer->way;
     if (kind == NULL || kind->needs_vectors) {
         return false;
     }
@@ -57,7 +57,7 @@ static void take_states(const lmn_reducer *reducer, lmn__layer *layer, taker *fr
 
 static void take_compressor_memory(const lmn_reducer *reducer, lmn__layer *layer, taker *from)
 {
-    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    const lmn__exchange_kind *kind = reducer->way;
     layer->memory_kind = lmn_compressor_memory_of(reducer->compressor, lmn__layer_shape(layer));
     if (kind == NULL || layer->memory_kind.count == 0 || !lmn__may_be_compressed(reducer, layer)) {
         return;
@@ -86,12 +86,19 @@ static void take_layer(const lmn_reducer *reducer, lmn__layer *layer, taker *fro
 
 static size_t scratch_bytes(const lmn_reducer *reducer)
 {
+    const lmn__exchange_kind *kind = reducer->way;
     size_t scratch = 0;
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
-        const size_t needed =
+        if (layer->small) {
+            continue;
+        }
+        const size_t encoder =
             lmn_compressor_scratch_bytes(reducer->compressor, lmn__layer_shape(layer));
-        scratch = !layer->small && needed > scratch ? needed : scratch;
+        const size_t exchange =
+            kind == NULL || kind->scratch_bytes == NULL ? 0 : kind->scratch_bytes(reducer, layer);
+        const size_t needed = encoder > exchange ? encoder : exchange;
+        scratch = needed > scratch ? needed : scratch;
     }
     return scratch;
 }

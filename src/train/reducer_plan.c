@@ -31,13 +31,13 @@ lmn_layer_shape lmn__layer_shape(const lmn__layer *layer)
 
 static uint64_t compressed_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
-    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    const lmn__exchange_kind *kind = reducer->way;
     return kind->wire_bytes(reducer->compressor, planning_size(reducer), shape, level);
 }
 
 size_t lmn__reducer_travel_level(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
-    if (level == 0 || lmn__exchange_kind_of(reducer->compressor) == NULL) {
+    if (level == 0 || reducer->way == NULL) {
         return 0;
     }
     return compressed_bytes(reducer, shape, level) < dense_bytes(reducer, shape) ? level : 0;
@@ -121,7 +121,7 @@ static bool may_be_dense(const lmn_reducer *reducer, const lmn__layer *layer)
 
 static bool needs_vector(const lmn_reducer *reducer, const lmn__layer *layer, bool dense)
 {
-    const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
+    const lmn__exchange_kind *kind = reducer->way;
     return dense || (kind != NULL && kind->needs_vectors && lmn__may_be_compressed(reducer, layer));
 }
 

@@ -124,6 +124,20 @@ static lmn_status check_levels(const lmn_reducer *reducer, lmn_error *err)
     return LMN_OK;
 }
 
+static lmn_status check_exchanges(const lmn_reducer *reducer, lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        const lmn__bucket *bucket = &reducer->buckets[i];
+        for (size_t e = 0; e < bucket->n_exchanges && status == LMN_OK; e++) {
+            const lmn__exchange *exchange = bucket->exchanges[e];
+            status =
+                exchange->kind->restored == NULL ? LMN_OK : exchange->kind->restored(exchange, err);
+        }
+    }
+    return status;
+}
+
 static void settle(lmn_reducer *reducer, bool copy)
 {
     for (size_t i = 0; i < reducer->n_layers; i++) {
@@ -139,7 +153,11 @@ void lmn_reducer_settle(lmn_reducer *reducer)
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
 {
     settle(reducer, false); /* what was loaded is in the arrays that the list names */
-    const lmn_status status = lmn_agree(reducer->world, check_levels(reducer, err), err);
+    lmn_status status = check_levels(reducer, err);
+    if (status == LMN_OK) {
+        status = check_exchanges(reducer, err);
+    }
+    status = lmn_agree(reducer->world, status, err);
     if (status != LMN_OK) {
         return status;
     }

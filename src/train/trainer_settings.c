@@ -28,14 +28,19 @@ lmn_trainer_options lmn_trainer_options_default(void)
 }
 
 /* The texts of options, NULL where there is none. */
-enum { N_TEXTS = 9 };
+enum { N_TEXTS = 10 };
 
 static void list_texts(lmn_trainer_options *options, const char **texts[N_TEXTS])
 {
-    const char **const all[N_TEXTS] = {&options->reducer.compress, &options->reducer.feedback,
-                                       &options->reducer.allocate, &options->optimizer,
-                                       &options->schedule,         &options->augment,
-                                       &options->results_path,     &options->checkpoint_directory,
+    const char **const all[N_TEXTS] = {&options->reducer.compress,
+                                       &options->reducer.feedback,
+                                       &options->reducer.allocate,
+                                       &options->reducer.collective,
+                                       &options->optimizer,
+                                       &options->schedule,
+                                       &options->augment,
+                                       &options->results_path,
+                                       &options->checkpoint_directory,
                                        &options->trace_path};
     memcpy(texts, all, sizeof all);
 }
@@ -123,10 +128,12 @@ static lmn_status check_options(const lmn_trainer_options *options, const lmn_da
     }
     const lmn_reducer_options *reducer = &options->reducer;
     if (options->optimizer == NULL || options->schedule == NULL || options->augment == NULL ||
-        reducer->compress == NULL || reducer->feedback == NULL || reducer->allocate == NULL) {
+        reducer->compress == NULL || reducer->feedback == NULL || reducer->allocate == NULL ||
+        reducer->collective == NULL) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "optimizer, schedule, augment, compress, feedback and allocate need a "
-                             "spec each; start from lmn_trainer_options_default");
+                             "optimizer, schedule, augment, compress, feedback and allocate "
+                             "need a spec each, and collective a name; start from "
+                             "lmn_trainer_options_default");
     }
     lmn_augment augment = {0};
     const lmn_status status = lmn_augment_parse(options->augment, &augment, err);

@@ -17,9 +17,11 @@ static lmn_status add_specs(lmn_trainer *trainer, lmn_error *err)
     const lmn_trainer_options *options = &trainer->settings.options;
     const struct {
         const char *name, *value;
-    } specs[] = {{"compress", options->reducer.compress}, {"feedback", options->reducer.feedback},
-                 {"allocate", options->reducer.allocate}, {"optimizer", options->optimizer},
-                 {"augment", options->augment},           {"schedule", options->schedule}};
+    } specs[] = {
+        {"compress", options->reducer.compress}, {"feedback", options->reducer.feedback},
+        {"allocate", options->reducer.allocate}, {"collective", options->reducer.collective},
+        {"optimizer", options->optimizer},       {"augment", options->augment},
+        {"schedule", options->schedule}};
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < sizeof specs / sizeof specs[0] && status == LMN_OK; i++) {
         status = lmn_state_add_text(trainer->state, specs[i].name, specs[i].value, true, err);

@@ -77,6 +77,18 @@ grep -q "crop:pad=2,flip=0" err.txt || fail "the refusal does not name the augme
 # shellcheck disable=SC2086
 expect 2 "$LAMINA" train vision $common --augment crop:flip=2 --out other.h5
 
+check "gather and merge train to the same bits, and a run goes on only with its own collective"
+train gathered --steps 12 --allocate uniform --collective gather
+train merged --steps 12 --allocate uniform --collective merge --checkpoint-dir merged
+[ "$(json merged.h5 "x['param_hash']")" = "$(json gathered.h5 "x['param_hash']")" ] ||
+    fail "another hash"
+[ "$(json merged.h5 "x['configuration']['collective']")" = merge ] || fail "collective"
+[ "$(json straight.h5 "x['configuration']['collective']")" = auto ] || fail "collective by default"
+# shellcheck disable=SC2086 # the common options are separate words
+expect 1 ranks 2 "$LAMINA" train vision $common --allocate uniform --steps 14 --collective balanced \
+    --checkpoint-dir merged --resume --out other.h5
+grep -q "merge" err.txt || fail "the refusal does not name the collective"
+
 check "eval gives the run's own test accuracy, from a file and from a directory, on 1 and 2 ranks"
 accuracy=$(json straight.h5 "'%.4f' % x['test_accuracy']")
 expect 0 "$LAMINA" eval --data tiny.h5 --checkpoint "$last"

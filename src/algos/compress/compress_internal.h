@@ -30,6 +30,7 @@ typedef struct lmn__message_functions {
     lmn_status (*encode)(const void *config, lmn_encode_job *job, lmn_error *err);
     lmn_status (*check)(const void *config, const lmn_decode_job *job, lmn_error *err);
     void (*decode_add)(const void *config, const lmn_decode_job *job, float weight, float *acc);
+    lmn_compressor_entries (*entries)(const void *config, size_t level, lmn_layer_shape shape);
 } lmn__message_functions;
 
 /** Of a family whose numbers are reduced in rounds. */

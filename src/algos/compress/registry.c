@@ -202,6 +202,13 @@ void lmn_compressor_decode_add(const lmn_compressor *compressor, const lmn_decod
     compressor->family->messages->decode_add(compressor->config, job, weight, acc);
 }
 
+lmn_compressor_entries lmn_compressor_entries_of(const lmn_compressor *compressor, size_t level,
+                                                 lmn_layer_shape shape)
+{
+    assert(lmn_compressor_combine(compressor, level) == LMN_COMBINE_SPARSE);
+    return compressor->family->messages->entries(compressor->config, level, shape);
+}
+
 size_t lmn_compressor_grain(const lmn_compressor *compressor)
 {
     assert(compressor->family->combine == LMN_COMBINE_SLICED);

@@ -215,8 +215,17 @@ static void error_curve(const void *config_memory, const float *vector, lmn_laye
     }
 }
 
+static lmn_compressor_entries entries_of(const void *config_memory, size_t level,
+                                         lmn_layer_shape shape)
+{
+    const topk_config *config = config_memory;
+    const lmn__topk_quota quota = quota_of(config, level, shape.count);
+    return (lmn_compressor_entries){
+        .wanted = quota.wanted, .most = quota.most, .values = (lmn_sparse_values)config->format};
+}
+
 static const lmn__message_functions messages = {
-    .encode = encode, .check = check, .decode_add = decode_add};
+    .encode = encode, .check = check, .decode_add = decode_add, .entries = entries_of};
 
 const lmn__compressor_family lmn__compressor_topk = {
     .method = {.entry = {.name = "topk",
