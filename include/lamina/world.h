@@ -41,6 +41,17 @@ typedef struct lmn_world lmn_world;
 lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **world_out,
                             lmn_error *err) LMN_NODISCARD;
 
+/**
+ * The world of one rank of every node: of the ranks with node rank `node_rank`, numbered as their
+ * nodes are. Each of them is a node of its own there. On all other ranks *leaders_out becomes NULL.
+ * Collective over world; node_rank must agree and exist on every node. The caller destroys it.
+ * Several such worlds, one for each node rank, let all ranks of a node talk to other nodes.
+ * Errors, the same on all ranks: LMN_ERR_ARGUMENT (some node has no such rank), LMN_ERR_DIVERGED,
+ * LMN_ERR_COMM, LMN_ERR_MEMORY.
+ */
+lmn_status lmn_world_create_leaders(lmn_world *world, int node_rank, lmn_world **leaders_out,
+                                    lmn_error *err) LMN_NODISCARD;
+
 /** Collective. Frees the duplicated communicators; its collectives must be gone. NULL is allowed.
  */
 void lmn_world_destroy(lmn_world *world);

@@ -1,9 +1,9 @@
 /*
- * Allreduce: which algorithm sums a vector, and starting it.
+ * Allreduce: starting the algorithm that the world's table, or the default, has for a size.
  *
- * Up to LMN__DOUBLING_BYTES the number of messages one after the other decides, and recursive
- * doubling has the fewest; above, the bytes decide, and direct exchange sends the fewest. One rank
- * alone multiplies and sends nothing.
+ * By default, up to LMN__DOUBLING_BYTES the number of messages one after the other decides, and
+ * recursive doubling has the fewest; above, the bytes decide, and direct exchange sends the fewest.
+ * One rank alone multiplies and sends nothing.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -19,11 +19,14 @@
 typedef struct allreduce_state {
     lmn_collective head; /* first, so that a collective is an allreduce */
     lmn__job job;
-    size_t capacity;       /* numbers */
-    size_t doubling_count; /* numbers up to which recursive doubling is used */
-    bool is_direct;        /* the running or last one */
-    lmn__direct direct;    /* zeroed when capacity <= doubling_count or alone */
-    lmn__doubler doubler;  /* zeroed when alone */
+    size_t capacity; /* numbers */
+    lmn__choices choices;
+    size_t needs[LMN_ALLREDUCE_ALGORITHM_COUNT]; /* largest count of each algorithm */
+    lmn_allreduce_algorithm algorithm;           /* the running or last one */
+    lmn__direct direct;                          /* these are zeroed when not needed, or alone */
+    lmn__doubler doubler;
+    lmn__relay relay;
+    lmn__mpi_sum mpi_sum;
 } allreduce_state;
 
 static lmn_status progress(lmn_collective *collective, lmn_error *err)
@@ -32,8 +35,17 @@ static lmn_status progress(lmn_collective *collective, lmn_error *err)
     if (self->head.world->size == 1 || self->job.count == 0) {
         return LMN_OK;
     }
-    return self->is_direct ? lmn__direct_progress(&self->direct, err)
-                           : lmn__doubler_progress(&self->doubler, err);
+    switch (self->algorithm) {
+    case LMN_ALLREDUCE_DOUBLING:
+        return lmn__doubler_progress(&self->doubler, err);
+    case LMN_ALLREDUCE_RING:
+    case LMN_ALLREDUCE_HALVING:
+        return lmn__relay_progress(&self->relay, err);
+    case LMN_ALLREDUCE_MPI:
+        return lmn__mpi_sum_progress(&self->mpi_sum, err);
+    default:
+        return lmn__direct_progress(&self->direct, err);
+    }
 }
 
 static void destroy(lmn_collective *collective)
@@ -41,16 +53,35 @@ static void destroy(lmn_collective *collective)
     allreduce_state *self = (allreduce_state *)collective;
     lmn__direct_free(&self->direct);
     lmn__doubler_free(&self->doubler);
+    lmn__relay_free(&self->relay);
+    lmn__mpi_sum_free(&self->mpi_sum);
     lmn_free(self);
 }
 
 static const lmn__collective_kind allreduce_kind = {
     .name = "allreduce", .progress = progress, .destroy = destroy};
 
-/* Sums that are rounded on the wire are rounded once there and once back, so by direct exchange. */
-static size_t doubling_count(const lmn__arithmetic *arithmetic, size_t doubling_bytes)
+/* What each algorithm needs for the counts that it may get. Local. */
+static lmn_status take_memory(allreduce_state *self, lmn_error *err)
 {
-    return lmn__arithmetic_is_rounded(arithmetic) ? 0 : doubling_bytes / arithmetic->bytes;
+    lmn_collective *head = &self->head;
+    const size_t *needs = self->needs;
+    const size_t ring = needs[LMN_ALLREDUCE_RING];
+    const size_t halving = needs[LMN_ALLREDUCE_HALVING];
+    const size_t relay = ring < halving ? halving : ring;
+    lmn_status status = LMN_OK;
+    if (needs[LMN_ALLREDUCE_DOUBLING] > 0) {
+        status =
+            lmn__doubler_init(&self->doubler, head, &self->job, needs[LMN_ALLREDUCE_DOUBLING], err);
+    }
+    if (status == LMN_OK && needs[LMN_ALLREDUCE_DIRECT] > 0) {
+        status =
+            lmn__direct_init(&self->direct, head, &self->job, needs[LMN_ALLREDUCE_DIRECT], err);
+    }
+    if (status == LMN_OK && relay > 0) {
+        status = lmn__relay_init(&self->relay, head, &self->job, relay, err);
+    }
+    return status;
 }
 
 static lmn_status allreduce_alloc(lmn_world *world, lmn_reduction reduction, size_t capacity,
@@ -69,15 +100,11 @@ static lmn_status allreduce_alloc(lmn_world *world, lmn_reduction reduction, siz
     lmn__collective_init(&self->head, &allreduce_kind, world);
     self->capacity = capacity;
     self->job.arithmetic = arithmetic;
-    self->doubling_count = doubling_count(arithmetic, world->limits.doubling_bytes);
-    lmn_status status = LMN_OK;
-    if (world->size > 1 && self->doubling_count > 0) {
-        const size_t small = capacity < self->doubling_count ? capacity : self->doubling_count;
-        status = lmn__doubler_init(&self->doubler, &self->head, &self->job, small, err);
+    self->choices = lmn__choices_of(world, arithmetic);
+    if (world->size > 1) {
+        lmn__choice_needs(&self->choices, capacity, self->needs);
     }
-    if (status == LMN_OK && world->size > 1 && capacity > self->doubling_count) {
-        status = lmn__direct_init(&self->direct, &self->head, &self->job, capacity, err);
-    }
+    const lmn_status status = take_memory(self, err);
     if (status != LMN_OK) {
         destroy(&self->head);
         return status;
@@ -96,6 +123,9 @@ lmn_status lmn_allreduce_create(lmn_world *world, lmn_reduction reduction, size_
         lmn__collective_join(world, collective, "the allreduce capacity", capacity, status, err);
     if (status == LMN_OK) {
         status = lmn_world_check_same(world, "the reduction", (uint64_t)reduction, err);
+    }
+    if (status == LMN_OK && self != NULL && self->needs[LMN_ALLREDUCE_MPI] > 0) {
+        status = lmn__mpi_sum_init(&self->mpi_sum, &self->head, &self->job, err);
     }
     if (status != LMN_OK) {
         lmn_collective_destroy(collective);
@@ -160,6 +190,31 @@ static void copy_alone(const lmn__job *job)
     }
 }
 
+/* No message leaves before the first progress. */
+static void start(allreduce_state *self)
+{
+    self->algorithm = lmn__choice(&self->choices, self->job.count);
+    if (self->head.world->size == 1) {
+        copy_alone(&self->job);
+        return;
+    }
+    switch (self->algorithm) {
+    case LMN_ALLREDUCE_DOUBLING:
+        lmn__doubler_start(&self->doubler);
+        break;
+    case LMN_ALLREDUCE_RING:
+    case LMN_ALLREDUCE_HALVING:
+        lmn__relay_start(&self->relay, self->algorithm == LMN_ALLREDUCE_RING);
+        break;
+    case LMN_ALLREDUCE_MPI:
+        lmn__mpi_sum_start(&self->mpi_sum);
+        break;
+    default:
+        lmn__direct_start(&self->direct);
+        break;
+    }
+}
+
 lmn_status lmn_allreduce_start(lmn_collective *allreduce, const void *send, void *recv,
                                size_t count, float factor, lmn_error *err)
 {
@@ -178,14 +233,7 @@ lmn_status lmn_allreduce_start(lmn_collective *allreduce, const void *send, void
         return status;
     }
     self->job = job;
-    self->is_direct = count > self->doubling_count;
-    if (allreduce->world->size == 1) {
-        copy_alone(&self->job);
-    } else if (self->is_direct) {
-        lmn__direct_start(&self->direct);
-    } else if (count > 0) {
-        lmn__doubler_start(&self->doubler);
-    }
+    start(self);
     return lmn__collective_launch(allreduce, err);
 }
 
@@ -195,7 +243,7 @@ uint64_t lmn_allreduce_bytes(lmn_reduction reduction, int size, size_t count)
     if (size < 2 || arithmetic == NULL) {
         return 0;
     }
-    return count > doubling_count(arithmetic, LMN__DOUBLING_BYTES)
-               ? lmn__direct_bytes(arithmetic, size, count)
-               : lmn__doubler_bytes(arithmetic, size, count);
+    const lmn__choices choices = {
+        .arithmetic = arithmetic, .doubling_bytes = LMN__DOUBLING_BYTES, .part = LMN__PART_LIMIT};
+    return lmn__choice_bytes(lmn__choice(&choices, count), arithmetic, size, count);
 }

@@ -159,16 +159,16 @@ static void add_bf16(void *sum, const void *term, size_t count)
 const lmn__arithmetic *lmn__arithmetic_of(lmn_reduction reduction)
 {
     static const lmn__arithmetic table[] = {
-        [LMN_REDUCTION_SUM_F32] = {"f32 sums", sizeof(float), sizeof(float), true, take_f32,
-                                   add_f32, sum_f32},
-        [LMN_REDUCTION_MAX_F32] = {"f32 maxima", sizeof(float), sizeof(float), false, take_f32,
-                                   raise_f32, max_f32},
-        [LMN_REDUCTION_SUM_I8] = {"i8 sums", sizeof(int8_t), sizeof(int8_t), false, take_i8, add_i8,
-                                  sum_i8},
-        [LMN_REDUCTION_SUM_I16] = {"i16 sums", sizeof(int16_t), sizeof(int16_t), false, take_i16,
-                                   add_i16, sum_i16},
-        [LMN_REDUCTION_SUM_BF16] = {"bf16 sums", sizeof(float), sizeof(uint16_t), true, take_bf16,
-                                    add_bf16, NULL},
+        [LMN_REDUCTION_SUM_F32] = {"f32 sums", sizeof(float), sizeof(float), true, true, false,
+                                   take_f32, add_f32, sum_f32},
+        [LMN_REDUCTION_MAX_F32] = {"f32 maxima", sizeof(float), sizeof(float), false, false, false,
+                                   take_f32, raise_f32, max_f32},
+        [LMN_REDUCTION_SUM_I8] = {"i8 sums", sizeof(int8_t), sizeof(int8_t), false, true, true,
+                                  take_i8, add_i8, sum_i8},
+        [LMN_REDUCTION_SUM_I16] = {"i16 sums", sizeof(int16_t), sizeof(int16_t), false, true, true,
+                                   take_i16, add_i16, sum_i16},
+        [LMN_REDUCTION_SUM_BF16] = {"bf16 sums", sizeof(float), sizeof(uint16_t), true, false,
+                                    false, take_bf16, add_bf16, NULL},
     };
     const size_t index = (size_t)reduction;
     return index < sizeof table / sizeof table[0] ? &table[index] : NULL;

@@ -21,6 +21,8 @@ typedef struct lmn__arithmetic {
     size_t bytes;      /* of a number in memory */
     size_t wire_bytes; /* of a number on the wire */
     bool has_factor;   /* a sum that may be multiplied */
+    bool has_mpi_sum;  /* MPI can add these numbers */
+    bool is_exact;     /* in any order of additions */
     /** sum = term, which comes from the wire. [count] */
     void (*take)(void *sum, const void *term, size_t count);
     /** sum = sum and term, which comes from the wire. [count] */

@@ -9,8 +9,10 @@
 #ifndef LAMINA_COMM_INTERNAL_H
 #define LAMINA_COMM_INTERNAL_H
 
+#include "lamina/tuning.h"
 #include "lamina/world.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <mpi.h>
@@ -19,6 +21,10 @@
 #define LMN__PART_LIMIT ((size_t)1 << 30)
 /* Messages that one stream keeps open at a time, see stream_internal.h. */
 #define LMN__WINDOW 64
+/* Bytes of one message inside a large allreduce, so that additions overlap with transfers. Below
+ * 64 KiB with MPI's header: such messages go over TCP at once in the common MPIs, where longer ones
+ * wait for an answer that queues behind the data of the other direction. */
+#define LMN__SEGMENT_BYTES ((size_t)61440)
 /* Allreduces up to this many bytes use recursive doubling: latency counts more than bytes there. */
 #define LMN__DOUBLING_BYTES ((size_t)16384)
 
@@ -27,6 +33,7 @@
 typedef struct lmn__limits {
     size_t part;           /* elements or bytes of one MPI call, 1 .. INT_MAX */
     size_t doubling_bytes; /* largest allreduce by recursive doubling */
+    size_t segment;        /* bytes of a message inside a large allreduce, >= 1 */
     int window;            /* open messages of a stream, >= 1 */
 } lmn__limits;
 
@@ -41,6 +48,8 @@ struct lmn_world {
     const lmn_logger *log; /* borrowed, may be NULL */
     lmn_placement placement;
     lmn__limits limits;
+    bool has_table; /* allreduces choose by the table, not by default */
+    lmn_allreduce_table table;
     double *term;                   /* [LMN__SUM_COUNT] owned; a child's part of a sum */
     int next_tag;                   /* first tag that no collective has */
     int tag_max;                    /* largest tag that MPI allows */
@@ -51,6 +60,16 @@ struct lmn_world {
 #define LMN__SUM_COUNT 4096
 /* The tag of the world's own messages; collectives have those above. */
 #define LMN__TAG_WORLD 0
+
+/* Where the real nodes are the nodes of a world. */
+#define LMN__REAL_NODES (-1)
+
+/**
+ * lmn_world_create with the ranks of each node divided further: those of one `node_color` >= 0
+ * become a node. Tests make several nodes of one host with it.
+ */
+lmn_status lmn__world_create_split(MPI_Comm comm, const lmn_logger *log, int node_color,
+                                   lmn_world **world_out, lmn_error *err) LMN_NODISCARD;
 
 /** `count` as MPI wants it; count <= INT_MAX. */
 int lmn__to_int(size_t count);

@@ -62,13 +62,17 @@ static bool next_part(lmn__stream *stream, lmn__message *part_out, int *peer_out
             next_step(stream);
         } else if (stream->offset < part.bytes) {
             const size_t offset = stream->offset;
-            part.bytes = lmn__part(world, part.bytes - offset);
+            const size_t total = part.bytes;
+            part.bytes = lmn__part(world, total - offset);
             if (stream->kind->sending) {
                 part.source = (const unsigned char *)part.source + offset;
             } else {
                 part.target = (unsigned char *)part.target + offset;
             }
             stream->offset += part.bytes;
+            if (stream->offset == total) {
+                next_step(stream);
+            }
         } else {
             next_step(stream);
             continue;
@@ -182,6 +186,11 @@ lmn_status lmn__stream_progress(lmn__stream *stream, lmn_error *err)
             return LMN_IN_PROGRESS;
         }
     }
+}
+
+bool lmn__stream_is_opened(const lmn__stream *stream)
+{
+    return stream->step == stream->owner->world->size;
 }
 
 bool lmn__stream_free(lmn__stream *stream)

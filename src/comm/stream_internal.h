@@ -63,6 +63,9 @@ void lmn__stream_start(lmn__stream *stream);
 /** Open what fits the window and collect what is complete; never blocks. LMN_OK when idle. */
 lmn_status lmn__stream_progress(lmn__stream *stream, lmn_error *err) LMN_NODISCARD;
 
+/** Whether all messages are open or finished, so that another stream may follow on the same tag. */
+bool lmn__stream_is_opened(const lmn__stream *stream);
+
 /** Free a stream, zeroed or half-built too. Returns whether MPI may still touch its messages. */
 bool lmn__stream_free(lmn__stream *stream);
 

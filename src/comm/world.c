@@ -95,8 +95,10 @@ static lmn_status world_alloc(const lmn_logger *log, lmn_world **world_out, lmn_
     world->node_comm = MPI_COMM_NULL;
     world->leader_comm = MPI_COMM_NULL;
     world->log = log;
-    world->limits = (lmn__limits){
-        .part = LMN__PART_LIMIT, .doubling_bytes = LMN__DOUBLING_BYTES, .window = LMN__WINDOW};
+    world->limits = (lmn__limits){.part = LMN__PART_LIMIT,
+                                  .doubling_bytes = LMN__DOUBLING_BYTES,
+                                  .segment = LMN__SEGMENT_BYTES,
+                                  .window = LMN__WINDOW};
     world->next_tag = LMN__TAG_WORLD + 1;
     world->term = lmn_alloc(LMN__SUM_COUNT, sizeof *world->term, err);
     if (world->term == NULL) {
@@ -130,13 +132,20 @@ static lmn_status find_ranks(MPI_Comm comm, int *rank_out, int *size_out, lmn_er
 }
 
 /* Ranks that can share memory; ordered as in the world, so that node rank 0 is the lowest. */
-static lmn_status join_node(lmn_world *world, lmn_error *err)
+static lmn_status join_node(lmn_world *world, int node_color, lmn_error *err)
 {
     lmn_placement *place = &world->placement;
     lmn_status status =
         lmn__mpi_check(MPI_Comm_split_type(world->comm, MPI_COMM_TYPE_SHARED, world->rank,
                                            MPI_INFO_NULL, &world->node_comm),
                        err, "group the ranks of each node");
+    if (status == LMN_OK && node_color != LMN__REAL_NODES) {
+        MPI_Comm whole = world->node_comm;
+        world->node_comm = MPI_COMM_NULL;
+        status = lmn__mpi_check(MPI_Comm_split(whole, node_color, world->rank, &world->node_comm),
+                                err, "divide the ranks of a node");
+        free_comm(&whole, world->log);
+    }
     if (status == LMN_OK) {
         status = return_errors(world->node_comm, err);
     }
@@ -174,7 +183,7 @@ static lmn_status number_nodes(lmn_world *world, lmn_error *err)
     return lmn_agree(world, status, err);
 }
 
-static lmn_status world_connect(lmn_world *world, lmn_error *err)
+static lmn_status world_connect(lmn_world *world, int node_color, lmn_error *err)
 {
     lmn_status status = find_ranks(world->comm, &world->rank, &world->size, err);
     if (status == LMN_OK) {
@@ -182,7 +191,7 @@ static lmn_status world_connect(lmn_world *world, lmn_error *err)
     }
     status = lmn_agree(world, status, err);
     if (status == LMN_OK) {
-        status = join_node(world, err);
+        status = join_node(world, node_color, err);
     }
     if (status == LMN_OK) {
         status = join_leaders(world, err);
@@ -197,8 +206,8 @@ static lmn_status world_connect(lmn_world *world, lmn_error *err)
     return status;
 }
 
-lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **world_out,
-                            lmn_error *err)
+lmn_status lmn__world_create_split(MPI_Comm comm, const lmn_logger *log, int node_color,
+                                   lmn_world **world_out, lmn_error *err)
 {
     lmn_status status = check_communicator(comm, err);
     if (status != LMN_OK) {
@@ -218,7 +227,7 @@ lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **wo
         return status;
     }
     world->comm = own;
-    status = world_connect(world, err);
+    status = world_connect(world, node_color, err);
     if (status != LMN_OK) {
         lmn_world_destroy(world);
         return status;
@@ -228,6 +237,59 @@ lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **wo
                       world->placement.node_count);
     }
     *world_out = world;
+    return LMN_OK;
+}
+
+lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **world_out,
+                            lmn_error *err)
+{
+    return lmn__world_create_split(comm, log, LMN__REAL_NODES, world_out, err);
+}
+
+/* The same on all ranks: the outcome, whatever single nodes look like. */
+static lmn_status check_leaders(lmn_world *world, int node_rank, lmn_error *err)
+{
+    lmn_status status =
+        lmn_world_check_same(world, "the node rank of leaders", (uint64_t)node_rank, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    const lmn_placement *place = &world->placement;
+    if (node_rank < 0 || node_rank >= place->node_size) {
+        status = lmn_error_set(err, LMN_ERR_ARGUMENT,
+                               "cannot make a world of node rank %d: node %d (%s) has %d ranks",
+                               node_rank, place->node, place->host, place->node_size);
+    }
+    return lmn_agree(world, status, err);
+}
+
+lmn_status lmn_world_create_leaders(lmn_world *world, int node_rank, lmn_world **leaders_out,
+                                    lmn_error *err)
+{
+    const lmn_placement *place = &world->placement;
+    const int color = place->node_rank == node_rank ? 0 : MPI_UNDEFINED;
+    lmn_world *leaders = NULL;
+    MPI_Comm comm = MPI_COMM_NULL;
+    lmn_status status = check_leaders(world, node_rank, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    status = lmn__mpi_check(MPI_Comm_split(world->comm, color, place->node, &comm), err,
+                            "group one rank of every node");
+    status = lmn_agree(world, status, err);
+    if (status == LMN_OK && comm != MPI_COMM_NULL) {
+        status = lmn__world_create_split(comm, world->log, place->node, &leaders, err);
+    }
+    status = lmn_agree(world, status, err);
+    free_comm(&comm, world->log);
+    if (status != LMN_OK) {
+        lmn_world_destroy(leaders);
+        return status;
+    }
+    if (leaders != NULL) {
+        leaders->limits = world->limits;
+    }
+    *leaders_out = leaders;
     return LMN_OK;
 }
 

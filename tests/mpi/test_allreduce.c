@@ -26,13 +26,10 @@
 
 static uint64_t expected_bytes(const lmn_world *world, size_t count)
 {
-    const int size = lmn_world_size(world);
-    if (world->limits.doubling_bytes == check_usual_limits().doubling_bytes) {
-        return lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, size, count);
-    }
-    return check_is_direct(world, count)
-               ? lmn__direct_bytes(lmn__arithmetic_of(LMN_REDUCTION_SUM_F32), size, count)
-               : lmn__doubler_bytes(lmn__arithmetic_of(LMN_REDUCTION_SUM_F32), size, count);
+    return lmn_world_size(world) == 1 ? 0
+                                      : lmn__choice_bytes(check_algorithm(world, count),
+                                                          lmn__arithmetic_of(LMN_REDUCTION_SUM_F32),
+                                                          lmn_world_size(world), count);
 }
 
 static void check_count(lmn_world *world, lmn_collective *allreduce, size_t count, unsigned seed)
@@ -90,8 +87,50 @@ static void allreduce_always_doubling_equals_the_serial_sum(void **state)
 
 static void allreduce_in_parts_through_a_narrow_window_equals_the_serial_sum(void **state)
 {
-    const lmn__limits limits = {.part = 7, .doubling_bytes = 0, .window = 1};
+    const lmn__limits limits = {.part = 7, .doubling_bytes = 0, .segment = 500, .window = 1};
     check_counts(*state, limits, 4099);
+}
+
+/* Pieces of a few numbers each, several under way, and each stream waits for the one before. */
+static void allreduce_in_many_pieces_equals_the_serial_sum(void **state)
+{
+    lmn__limits limits = check_usual_limits();
+    limits.doubling_bytes = 0;
+    limits.segment = 64;
+    check_counts(*state, limits, 4099);
+    limits.window = 1;
+    check_counts(*state, limits, 4099);
+    limits.segment = 1;
+    check_counts(*state, limits, 101);
+    limits.segment = 100000;
+    check_counts(*state, limits, MAX_COUNT);
+}
+
+/* Every algorithm at every size, whole and in segments of a few numbers. */
+static void check_algorithm_at_counts(lmn_world *world, lmn_allreduce_algorithm algorithm)
+{
+    lmn_allreduce_table table;
+    lmn_allreduce_table_fill(&table, algorithm);
+    assert_int_equal(lmn_allreduce_set_table(world, &table, NULL), LMN_OK);
+    lmn__limits limits = check_usual_limits();
+    check_counts(world, limits, MAX_COUNT);
+    limits.segment = 4096;
+    check_counts(world, limits, MAX_COUNT);
+    limits.segment = 24;
+    check_counts(world, limits, 4099);
+    limits.segment = 1;
+    check_counts(world, limits, 101);
+    assert_int_equal(lmn_allreduce_set_table(world, NULL, NULL), LMN_OK);
+}
+
+static void allreduce_by_ring_equals_the_serial_sum(void **state)
+{
+    check_algorithm_at_counts(*state, LMN_ALLREDUCE_RING);
+}
+
+static void allreduce_by_halving_equals_the_serial_sum(void **state)
+{
+    check_algorithm_at_counts(*state, LMN_ALLREDUCE_HALVING);
 }
 
 static void allreduce_repeated_gives_the_same_bits(void **state)
@@ -191,10 +230,12 @@ static void allreduce_create_impossible_capacity_is_out_of_memory_everywhere(voi
     lmn_collective *made = NULL;
     lmn_error err = lmn_error_none();
     const size_t capacity = lmn_world_rank(world) == 1 ? SIZE_MAX : 10;
+    world->limits.segment = SIZE_MAX / 16; /* or memory would be for a few segments only */
     assert_int_equal(lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, capacity, &made, &err),
                      LMN_ERR_MEMORY);
     assert_int_equal(err.rank, 1);
     assert_null(made);
+    world->limits = check_usual_limits();
 }
 
 int main(int argc, char **argv)
@@ -205,6 +246,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(allreduce_always_direct_equals_the_serial_sum),
         cmocka_unit_test(allreduce_always_doubling_equals_the_serial_sum),
         cmocka_unit_test(allreduce_in_parts_through_a_narrow_window_equals_the_serial_sum),
+        cmocka_unit_test(allreduce_in_many_pieces_equals_the_serial_sum),
+        cmocka_unit_test(allreduce_by_ring_equals_the_serial_sum),
+        cmocka_unit_test(allreduce_by_halving_equals_the_serial_sum),
         cmocka_unit_test(allreduce_repeated_gives_the_same_bits),
         cmocka_unit_test(allreduce_restarted_at_once_keeps_rounds_apart),
         cmocka_unit_test(allreduce_start_bad_vectors_are_refused),

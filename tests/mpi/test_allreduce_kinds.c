@@ -163,7 +163,28 @@ static void allreduce_every_kind_in_parts_equals_the_serial_result(void **state)
     limits.part = 7;
     limits.window = 1;
     limits.doubling_bytes = 4;
+    limits.segment = 300;
     check_every_kind(*state, limits, 4097);
+}
+
+static void allreduce_every_kind_by_any_algorithm_equals_the_serial_result(void **state)
+{
+    lmn_world *world = *state;
+    for (int i = 0; i < LMN_ALLREDUCE_ALGORITHM_COUNT; ++i) {
+        lmn_allreduce_table table;
+        lmn_allreduce_table_fill(&table, (lmn_allreduce_algorithm)i);
+        if (i == LMN_ALLREDUCE_MPI) {
+            lmn_allreduce_table_fill(&table, LMN_ALLREDUCE_DIRECT);
+            for (int size = 0; size < LMN_ALLREDUCE_SIZES; ++size) {
+                table.exact[size] = LMN_ALLREDUCE_MPI;
+            }
+        }
+        assert_int_equal(lmn_allreduce_set_table(world, &table, NULL), LMN_OK);
+        lmn__limits limits = check_usual_limits();
+        limits.segment = 1000;
+        check_every_kind(world, limits, MAX_COUNT);
+    }
+    assert_int_equal(lmn_allreduce_set_table(world, NULL, NULL), LMN_OK);
 }
 
 static void allreduce_maximum_nan_of_any_rank_is_seen_by_all(void **state)
@@ -255,6 +276,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(allreduce_every_kind_equals_the_serial_result),
         cmocka_unit_test(allreduce_every_kind_in_parts_equals_the_serial_result),
+        cmocka_unit_test(allreduce_every_kind_by_any_algorithm_equals_the_serial_result),
         cmocka_unit_test(allreduce_maximum_nan_of_any_rank_is_seen_by_all),
         cmocka_unit_test(allreduce_bf16_sends_half_the_bytes),
         cmocka_unit_test(bf16_of_special_numbers_stays_special),

@@ -76,6 +76,16 @@ static void check_refused_by_mpi(lmn_world *world, lmn_collective *collective, s
     lmn_free(vectors.recv);
 }
 
+static lmn_collective *new_ring_allreduce(lmn_world *world, size_t count)
+{
+    lmn_allreduce_table table;
+    lmn_allreduce_table_fill(&table, LMN_ALLREDUCE_RING);
+    assert_int_equal(lmn_allreduce_set_table(world, &table, NULL), LMN_OK);
+    lmn_collective *made = check_new_allreduce(world, count);
+    assert_int_equal(lmn_allreduce_set_table(world, NULL, NULL), LMN_OK);
+    return made;
+}
+
 static void mpi_error_in_any_collective_is_a_status_that_stays(void **state)
 {
     lmn_world *world = *state;
@@ -85,6 +95,7 @@ static void mpi_error_in_any_collective_is_a_status_that_stays(void **state)
     check_refused_by_mpi(world, check_new_allgatherv(world, 8), 1);
     check_refused_by_mpi(world, check_new_allreduce(world, 10), 10);
     check_refused_by_mpi(world, check_new_allreduce(world, 10000), 10000);
+    check_refused_by_mpi(world, new_ring_allreduce(world, 10000), 10000);
 }
 
 static void mpi_error_met_while_waiting_for_another_stays_with_its_own(void **state)
@@ -149,15 +160,17 @@ static void destroy_running_gives_up_open_messages(void **state)
 {
     lmn_world *world = *state;
     lmn_collective *given_up[] = {check_new_allgatherv(world, 64), check_new_allreduce(world, 64),
-                                  check_new_allreduce(world, 6000)};
+                                  check_new_allreduce(world, 6000),
+                                  new_ring_allreduce(world, 6000)};
     check_vectors small = check_new_vectors(world, 64, 5);
     check_vectors large = check_new_vectors(world, 6000, 6);
     if (lmn_world_rank(world) == 0) {
         assert_int_equal(start_any(given_up[0], &small, NULL), LMN_OK);
         assert_int_equal(start_any(given_up[1], &small, NULL), LMN_OK);
         assert_int_equal(start_any(given_up[2], &large, NULL), LMN_OK);
+        assert_int_equal(start_any(given_up[3], &large, NULL), LMN_OK);
     }
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 4; ++i) {
         lmn_collective_destroy(given_up[i]);
     }
     assert_null(world->running);

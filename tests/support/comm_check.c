@@ -5,7 +5,9 @@
  */
 #include "comm_check.h"
 
+#include "comm/allreduce_internal.h"
 #include "lamina/memory.h"
+#include "lamina/partition.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,8 +33,10 @@ int check_world_destroy(void **state)
 
 lmn__limits check_usual_limits(void)
 {
-    return (lmn__limits){
-        .part = LMN__PART_LIMIT, .doubling_bytes = LMN__DOUBLING_BYTES, .window = LMN__WINDOW};
+    return (lmn__limits){.part = LMN__PART_LIMIT,
+                         .doubling_bytes = LMN__DOUBLING_BYTES,
+                         .segment = LMN__SEGMENT_BYTES,
+                         .window = LMN__WINDOW};
 }
 
 lmn_collective *check_new_allreduce(lmn_world *world, size_t capacity)
@@ -107,16 +111,39 @@ static float sum_by_halves(int size, size_t i, unsigned seed)
     return sums[0];
 }
 
-bool check_is_direct(const lmn_world *world, size_t count)
+/* From the rank after the owner of the slice round to the owner. */
+static float sum_round_the_ring(int size, size_t i, unsigned seed, size_t count)
 {
-    return count > world->limits.doubling_bytes / sizeof(float);
+    int owner = 0;
+    while (i >= lmn_partition(count, (size_t)size, (size_t)owner).first +
+                    lmn_partition(count, (size_t)size, (size_t)owner).count) {
+        ++owner;
+    }
+    float sum = check_value((owner + 1) % size, i, seed);
+    for (int step = 2; step <= size; ++step) {
+        sum += check_value((owner + step) % size, i, seed);
+    }
+    return sum;
+}
+
+lmn_allreduce_algorithm check_algorithm(const lmn_world *world, size_t count)
+{
+    const lmn__choices choices = lmn__choices_of(world, lmn__arithmetic_of(LMN_REDUCTION_SUM_F32));
+    return lmn__choice(&choices, count);
 }
 
 float check_sum(const lmn_world *world, size_t i, unsigned seed, size_t count)
 {
     const int size = lmn_world_size(world);
-    return check_is_direct(world, count) ? sum_in_rank_order(size, i, seed)
-                                         : sum_by_halves(size, i, seed);
+    switch (check_algorithm(world, count)) {
+    case LMN_ALLREDUCE_DOUBLING:
+    case LMN_ALLREDUCE_HALVING:
+        return sum_by_halves(size, i, seed);
+    case LMN_ALLREDUCE_RING:
+        return sum_round_the_ring(size, i, seed, count);
+    default:
+        return sum_in_rank_order(size, i, seed);
+    }
 }
 
 check_vectors check_new_vectors(const lmn_world *world, size_t count, unsigned seed)

@@ -10,7 +10,6 @@
 #include "comm/comm_internal.h"
 #include "lamina/collective.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,13 +32,14 @@ lmn_collective *check_new_alltoallv(lmn_world *world, size_t capacity);
 /** `bytes` summed over ranks. Collective. */
 uint64_t check_sum_of_bytes(lmn_world *world, uint64_t bytes);
 
-/** Whether the world's limits make an allreduce of `count` direct. */
-bool check_is_direct(const lmn_world *world, size_t count);
+/** How the world's table or limits make an allreduce of `count` f32 go. */
+lmn_allreduce_algorithm check_algorithm(const lmn_world *world, size_t count);
 
 /** Element i of the vector of `rank`: of mixed sign and size, so that the order of sums shows. */
 float check_value(int rank, size_t i, unsigned seed);
 
-/** The sum of check_value over ranks as an allreduce of `count` f32 adds them. */
+/** The sum of check_value over ranks as an allreduce of `count` f32 adds them; MPI's own way, which
+ *  nobody knows, excepted. */
 float check_sum(const lmn_world *world, size_t i, unsigned seed, size_t count);
 
 /** Send and receive vectors of one allreduce. */

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -177,6 +178,122 @@ static void tree_many_ranks_stays_shallow(void **state)
     assert_int_equal(lmn__tree_child_count(0, size), 17);
 }
 
+/* One number for each rank's slice and a few more, so that slices differ in size. */
+#define MAX_NUMBERS (MAX_SIZE + 3)
+
+typedef lmn__hop (*route)(int rank, int size, size_t count, int index);
+
+/* What every rank holds of every number, and what it would send. */
+typedef struct routed {
+    rank_set sums[MAX_SIZE][MAX_NUMBERS];
+    rank_set before[MAX_SIZE][MAX_NUMBERS];
+} routed;
+
+/* Rank's hop brings the numbers that `from` holds before this hop. */
+static void play_hop(routed *all, route hop_of, int rank, int size, size_t count, int index)
+{
+    const lmn__hop hop = hop_of(rank, size, count, index);
+    if (hop.from < 0) {
+        return;
+    }
+    const lmn__hop sent = hop_of(hop.from, size, count, index);
+    assert_int_equal(sent.to, rank);
+    assert_int_equal(sent.out.first, hop.in.first);
+    assert_int_equal(sent.out.count, hop.in.count);
+    for (size_t i = hop.in.first; i < hop.in.first + hop.in.count; ++i) {
+        const rank_set came = all->before[hop.from][i];
+        const rank_set own = all->before[rank][i];
+        assert_true(sent.is_own == (came == single(hop.from)));
+        if (!hop.is_sum) {
+            assert_true(came == all_ranks(size));
+            all->sums[rank][i] = came;
+            continue;
+        }
+        assert_true((came & own) == 0);
+        assert_true(!hop.is_first || own == single(rank));
+        all->sums[rank][i] = came | own;
+        assert_true(hop.is_last == (all->sums[rank][i] == all_ranks(size)));
+        if (hop_of == lmn__halving_hop) {
+            (void)sum_in_order(hop.is_lower ? came : own, hop.is_lower ? own : came);
+        }
+    }
+}
+
+static void play_route(route hop_of, int n_hops, int size, size_t count)
+{
+    static routed all;
+    for (int rank = 0; rank < size; ++rank) {
+        for (size_t i = 0; i < count; ++i) {
+            all.sums[rank][i] = single(rank);
+        }
+    }
+    for (int index = 0; index < n_hops; ++index) {
+        memcpy(all.before, all.sums, sizeof all.before);
+        for (int rank = 0; rank < size; ++rank) {
+            play_hop(&all, hop_of, rank, size, count, index);
+        }
+    }
+    for (int rank = 0; rank < size; ++rank) {
+        for (size_t i = 0; i < count; ++i) {
+            assert_true(all.sums[rank][i] == all_ranks(size));
+        }
+    }
+}
+
+/* What a hop overwrites in place has gone out on the hop that it names. */
+static void check_overwriting(route hop_of, int n_hops, int size, size_t count)
+{
+    for (int rank = 0; rank < size; ++rank) {
+        for (int index = 0; index < n_hops; ++index) {
+            const lmn__hop hop = hop_of(rank, size, count, index);
+            if (hop.from < 0 || hop.after < 0) {
+                continue;
+            }
+            const lmn__hop earlier = hop_of(rank, size, count, hop.after);
+            assert_true(!hop.is_sum && hop.after < index);
+            assert_int_equal(earlier.out.first, hop.in.first);
+            assert_int_equal(earlier.out.count, hop.in.count);
+        }
+    }
+}
+
+static void ring_every_size_sums_each_number_once_everywhere(void **state)
+{
+    (void)state;
+    for (int size = 2; size <= MAX_SIZE; ++size) {
+        const int n_hops = lmn__ring_hop_count(size);
+        play_route(lmn__ring_hop, n_hops, size, (size_t)size + 3);
+        check_overwriting(lmn__ring_hop, n_hops, size, (size_t)size + 3);
+        play_route(lmn__ring_hop, n_hops, size, 1);
+    }
+}
+
+static void halving_every_size_sums_each_number_once_everywhere(void **state)
+{
+    (void)state;
+    for (int size = 2; size <= MAX_SIZE; ++size) {
+        const int n_hops = lmn__halving_hop_count(size);
+        play_route(lmn__halving_hop, n_hops, size, (size_t)size + 3);
+        check_overwriting(lmn__halving_hop, n_hops, size, (size_t)size + 3);
+        play_route(lmn__halving_hop, n_hops, size, 1);
+    }
+}
+
+static void halving_number_count_equals_what_all_hops_send(void **state)
+{
+    (void)state;
+    for (int size = 2; size <= MAX_SIZE; ++size) {
+        uint64_t sent = 0;
+        for (int rank = 0; rank < size; ++rank) {
+            for (int index = 0; index < lmn__halving_hop_count(size); ++index) {
+                const lmn__hop hop = lmn__halving_hop(rank, size, 1000, index);
+                sent += hop.to >= 0 ? hop.out.count : 0;
+            }
+        }
+        assert_true(sent == lmn__halving_number_count(size, 1000));
+    }
+}
+
 static void allreduce_bytes_equals_hand_counts(void **state)
 {
     (void)state;
@@ -210,6 +327,9 @@ int main(void)
         cmocka_unit_test(doubling_every_size_gives_all_ranks_the_whole_sum),
         cmocka_unit_test(tree_every_size_sums_neighbours_to_rank_0),
         cmocka_unit_test(tree_many_ranks_stays_shallow),
+        cmocka_unit_test(ring_every_size_sums_each_number_once_everywhere),
+        cmocka_unit_test(halving_every_size_sums_each_number_once_everywhere),
+        cmocka_unit_test(halving_number_count_equals_what_all_hops_send),
         cmocka_unit_test(allreduce_bytes_equals_hand_counts),
         cmocka_unit_test(allgatherv_bytes_equals_hand_counts),
     };
