@@ -10,6 +10,12 @@
  * verdict: when any rank met NaN or infinity, no rank changes any state, and the step is skipped
  * everywhere. Otherwise all ranks hold bit-identical estimates.
  *
+ * With two levels (hierarchy "node") the ranks of a node add their gradients up in shared memory
+ * first, and one rank of every node exchanges the sum with the other nodes: a different one for
+ * each bucket, so that the work is shared. What is said below of a rank's compressed vector and its
+ * states then holds for a node. "auto" takes two levels when there are several nodes with several
+ * ranks each, "flat" has one level always.
+ *
  * Needs nothing of the compute room: any MPI program can hand over its own gradients.
  *
  * What a rank cannot do it says with lmn_reducer_fail, which keeps the other ranks from waiting for
@@ -52,13 +58,14 @@ typedef struct lmn_reducer_layer {
 #define LMN_REDUCER_SCALARS_MAX 8
 
 typedef struct lmn_reducer_options {
-    const char *compress; /* compressor spec, "dense" */
-    const char *feedback; /* feedback spec, "none" */
-    const char *allocate; /* allocator spec, "uniform" */
-    size_t bucket_bytes;  /* gradients of one exchange, dense bytes; 4 MiB */
-    size_t dense_below;   /* layers with fewer elements always travel dense; 1024 */
-    size_t n_scalars;     /* extra numbers summed over ranks with every step; 0 */
-    uint64_t seed;        /* of the compressor's random numbers; 0 */
+    const char *compress;  /* compressor spec, "dense" */
+    const char *feedback;  /* feedback spec, "none" */
+    const char *allocate;  /* allocator spec, "uniform" */
+    const char *hierarchy; /* "flat", "node" or "auto"; see above. "auto" */
+    size_t bucket_bytes;   /* gradients of one exchange, dense bytes; 4 MiB */
+    size_t dense_below;    /* layers with fewer elements always travel dense; 1024 */
+    size_t n_scalars;      /* extra numbers summed over ranks with every step; 0 */
+    uint64_t seed;         /* of the compressor's random numbers; 0 */
 } lmn_reducer_options;
 
 lmn_reducer_options lmn_reducer_options_default(void);

@@ -293,6 +293,14 @@ lmn_status lmn_world_create_leaders(lmn_world *world, int node_rank, lmn_world *
     return LMN_OK;
 }
 
+lmn_status lmn_world_poll(lmn_world *world, lmn_error *err)
+{
+    int is_there = 0;
+    return lmn__mpi_check(
+        MPI_Iprobe(MPI_ANY_SOURCE, LMN__TAG_WORLD, world->comm, &is_there, MPI_STATUS_IGNORE), err,
+        "move messages on");
+}
+
 void lmn_world_destroy(lmn_world *world)
 {
     if (world == NULL) {

@@ -33,7 +33,7 @@ static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchang
         const size_t layer = reducer->order[bucket->first_layer + place];
         is_needed = is_needed || reducer->layers[layer].may_be_dense;
     }
-    if (!is_needed) {
+    if (!is_needed || !bucket->leads) {
         return LMN_OK;
     }
     dense_exchange *self = lmn_alloc(1, sizeof *self, err);
@@ -48,8 +48,10 @@ static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchang
 static lmn_status connect(lmn__exchange *exchange, lmn_error *err)
 {
     dense_exchange *self = (dense_exchange *)exchange;
-    return lmn_allreduce_create(exchange->reducer->world, LMN_REDUCTION_SUM_F32,
-                                exchange->bucket->vector_capacity, &self->allreduce, err);
+    lmn_world *world =
+        exchange->bucket->n_extra > 0 ? exchange->reducer->world : exchange->reducer->team.world;
+    return lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, exchange->bucket->vector_capacity,
+                                &self->allreduce, err);
 }
 
 static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
@@ -77,7 +79,7 @@ static lmn_status start(lmn__exchange *exchange, bool silent, lmn_error *err)
     if (silent) {
         memset(bucket->vectors, 0, (bucket->dense_count - bucket->n_extra) * sizeof(float));
     }
-    const float factor = bucket->n_extra > 0 ? 1.0F : 1.0F / (float)exchange->reducer->size;
+    const float factor = bucket->n_extra > 0 ? 1.0F : 1.0F / (float)exchange->reducer->team.size;
     return lmn_allreduce_start(self->allreduce, bucket->vectors, bucket->averages,
                                bucket->dense_count, factor, err);
 }

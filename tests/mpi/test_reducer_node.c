@@ -1,0 +1,545 @@
+/*
+ * The reducer with two levels: nodes as workers.
+ *
+ * The ranks of this host are divided into nodes in several ways. What a node does is compared with
+ * a reducer of one level over one rank of every node, which gets the means of the nodes' gradients:
+ * every rank can compute everybody's.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "comm/comm_internal.h"
+#include "lamina/reducer.h"
+#include "reducer_check.h"
+#include "train/node_internal.h"
+
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <mpi.h>
+
+#include <cmocka.h>
+
+enum { STEPS = 4 };
+
+/* One node; nodes of two ranks; two nodes in alternation; one rank alone and the rest; of three. */
+typedef enum division { ONE, PAIRS, ALTERNATING, UNEVEN, TRIPLES, N_DIVISIONS } division;
+
+static int color_of(division how, int rank)
+{
+    switch (how) {
+    case PAIRS:
+        return rank / 2;
+    case ALTERNATING:
+        return rank % 2;
+    case UNEVEN:
+        return rank == 0 ? 0 : 1;
+    case TRIPLES:
+        return rank / 3;
+    default:
+        return 0;
+    }
+}
+
+static lmn_world *divided_world(division how)
+{
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    lmn_world *world = NULL;
+    lmn_error err = lmn_error_none();
+    const int color = color_of(how, rank);
+    assert_int_equal(lmn__world_create_split(MPI_COMM_WORLD, NULL, color, &world, &err), LMN_OK);
+    return world;
+}
+
+static lmn_reducer *new_reducer(lmn_world *world, const char *hierarchy, const char *compress,
+                                const char *feedback, const char *allocate)
+{
+    lmn_reducer_options options = check_reducer_options(compress, feedback, allocate);
+    options.hierarchy = hierarchy;
+    lmn_reducer *reducer = NULL;
+    lmn_error err = lmn_error_none();
+    if (lmn_reducer_create(world, check_layers, CHECK_LAYERS, &options, &reducer, &err) != LMN_OK) {
+        fail_msg("%s", err.message);
+    }
+    return reducer;
+}
+
+/* The gradient that the caller's node leads to the other nodes. Ranks are added in their order,
+   which is that of node ranks. */
+static void fill_node_mean(const lmn_world *world, division how, size_t layer, uint64_t step,
+                           float *mean)
+{
+    const lmn_placement *place = lmn_world_placement(world);
+    const size_t count = check_counts[layer];
+    const float share = (float)place->node_count / (float)lmn_world_size(world);
+    float *gradient = calloc(count, sizeof *gradient);
+    assert_non_null(gradient);
+    bool is_first = true;
+    for (int rank = 0; rank < lmn_world_size(world); rank++) {
+        if (color_of(how, rank) != color_of(how, lmn_world_rank(world))) {
+            continue;
+        }
+        check_fill_gradient(rank, layer, step, gradient);
+        for (size_t i = 0; i < count; i++) {
+            mean[i] = is_first ? gradient[i] : mean[i] + gradient[i];
+        }
+        is_first = false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        mean[i] *= share;
+    }
+    free(gradient);
+}
+
+static void run_reference_step(lmn_reducer *reference, const lmn_world *world, division how,
+                               uint64_t step)
+{
+    lmn_error err = lmn_error_none();
+    lmn_step_report report;
+    assert_int_equal(lmn_reducer_begin(reference, step, &err), LMN_OK);
+    for (size_t layer = 0; layer < CHECK_LAYERS; layer++) {
+        float *gradient = lmn_reducer_gradient(reference, layer);
+        fill_node_mean(world, how, layer, step, gradient);
+        assert_int_equal(lmn_reducer_ready(reference, layer, gradient, &err), LMN_OK);
+    }
+    assert_int_equal(lmn_reducer_finish(reference, &report, &err), LMN_OK);
+    assert_true(report.applied);
+}
+
+/* Large layers to the bit; small ones travel in one level, so they are added in another order. */
+static void assert_same_estimates(const lmn_reducer *reducer, const lmn_reducer *reference,
+                                  const char *what)
+{
+    for (size_t layer = 0; layer < CHECK_LAYERS; layer++) {
+        const float *estimate = lmn_reducer_estimate(reducer, layer);
+        const float *expected = lmn_reducer_estimate(reference, layer);
+        const bool is_small = check_counts[layer] < 1024;
+        assert_int_equal(lmn_reducer_level(reducer, layer), lmn_reducer_level(reference, layer));
+        for (size_t i = 0; i < check_counts[layer]; i++) {
+            const double limit = is_small ? 1e-5 * (1.0 + fabs((double)expected[i])) : 0.0;
+            if (fabs((double)estimate[i] - (double)expected[i]) > limit) {
+                fail_msg("%s: layer %zu, element %zu: %g, and %g of one level", what, layer, i,
+                         (double)estimate[i], (double)expected[i]);
+            }
+        }
+    }
+}
+
+static void compare_with_one_level(division how, const char *compress, const char *feedback,
+                                   const char *allocate, uint64_t n_steps)
+{
+    lmn_world *world = divided_world(how);
+    lmn_world *leaders = NULL;
+    lmn_error err = lmn_error_none();
+    assert_int_equal(lmn_world_create_leaders(world, 0, &leaders, &err), LMN_OK);
+    lmn_reducer *reducer = new_reducer(world, "node", compress, feedback, allocate);
+    lmn_reducer *reference = NULL;
+    if (leaders != NULL) {
+        reference = new_reducer(leaders, "flat", compress, feedback, allocate);
+    }
+    for (uint64_t step = 0; step < n_steps; step++) {
+        assert_true(check_run_step(reducer, world, step).applied);
+        check_same_everywhere(world, check_estimate_hash(reducer));
+        if (reference != NULL) {
+            run_reference_step(reference, world, how, step);
+            assert_same_estimates(reducer, reference, compress);
+        }
+    }
+    lmn_reducer_destroy(reference);
+    lmn_reducer_destroy(reducer);
+    lmn_world_destroy(leaders);
+    lmn_world_destroy(world);
+}
+
+static void estimates_are_those_of_node_means_for_every_family_and_mechanism(void **state)
+{
+    (void)state;
+    const char *const feedbacks[] = {"none", "ec", "ef21:init=zero", "econtrol"};
+    for (size_t c = 0; check_compressor_spec(c) != NULL; c++) {
+        for (size_t f = 0; f < sizeof feedbacks / sizeof feedbacks[0]; f++) {
+            const division how = (division)((c + f) % N_DIVISIONS);
+            compare_with_one_level(how, check_compressor_spec(c), feedbacks[f], "uniform", STEPS);
+        }
+    }
+}
+
+static void estimates_are_those_of_node_means_in_every_division(void **state)
+{
+    (void)state;
+    for (division how = ONE; how < N_DIVISIONS; how++) {
+        compare_with_one_level(how, "topk:density=0.05", "econtrol", "uniform", STEPS);
+        compare_with_one_level(how, "quant:bits=4,bucket=64", "econtrol", "uniform", STEPS);
+        compare_with_one_level(how, "lowrank:rank=2", "ec", "uniform", STEPS);
+        compare_with_one_level(how, "dense", "none", "uniform", 2);
+    }
+}
+
+static void levels_are_decided_from_what_leaders_observed(void **state)
+{
+    (void)state;
+    for (division how = ONE; how < N_DIVISIONS; how++) {
+        compare_with_one_level(how, "topk:density=0.02", "econtrol",
+                               "lgreco:warmup=2,every=3,window=2", 8);
+    }
+}
+
+/* ------------------------------------------------------------------ steps that do not count */
+
+/* Every rank's last step `step`, in which `layer` of `poisoned` holds the value everywhere. */
+static void run_poisoned(lmn_world *world, lmn_reducer *reducer, size_t layer, int first_poisoned,
+                         float value, const char *expected)
+{
+    lmn_error err = lmn_error_none();
+    const uint64_t before = check_state_hash(reducer);
+    assert_int_equal(lmn_reducer_begin(reducer, 5, &err), LMN_OK);
+    for (size_t i = 0; i < CHECK_LAYERS; i++) {
+        float *gradient = lmn_reducer_gradient(reducer, i);
+        check_fill_gradient(lmn_world_rank(world), i, 5, gradient);
+        if (i == layer && lmn_world_rank(world) >= first_poisoned) {
+            gradient[check_counts[i] / 2] = value;
+        }
+        assert_int_equal(lmn_reducer_ready(reducer, i, gradient, &err), LMN_OK);
+    }
+    lmn_step_report report;
+    assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_OK);
+    assert_false(report.applied);
+    if (strstr(report.reason, expected) == NULL ||
+        strstr(report.reason, check_layers[layer].name) == NULL) {
+        fail_msg("'%s' does not say '%s'", report.reason, expected);
+    }
+    assert_true(check_state_hash(reducer) == before);
+}
+
+static void finish_names_the_rank_that_brought_nan(void **state)
+{
+    (void)state;
+    for (division how = ONE; how < N_DIVISIONS; how++) {
+        lmn_world *world = divided_world(how);
+        lmn_reducer *reducer = new_reducer(world, "node", "topk:density=0.02", "econtrol",
+                                           "lgreco:warmup=2,window=2,every=4");
+        for (uint64_t step = 0; step < 3; step++) {
+            assert_true(check_run_step(reducer, world, step).applied);
+        }
+        const int last = lmn_world_size(world) - 1;
+        char expected[64];
+        (void)snprintf(expected, sizeof expected, "on rank %d in step 5", last);
+        for (size_t layer = 0; layer < CHECK_LAYERS; layer++) {
+            run_poisoned(world, reducer, layer, last, layer % 2 == 0 ? NAN : -INFINITY, expected);
+        }
+        assert_true(check_run_step(reducer, world, 6).applied);
+        check_same_everywhere(world, check_estimate_hash(reducer));
+        lmn_reducer_destroy(reducer);
+        lmn_world_destroy(world);
+    }
+}
+
+static void finish_tells_all_ranks_of_a_sum_that_overflows(void **state)
+{
+    (void)state;
+    const char *const specs[] = {"topk:density=0.02", "quant:bits=8,bucket=64"};
+    for (size_t i = 0; i < 2; i++) {
+        lmn_world *world = divided_world(ONE);
+        lmn_reducer *reducer = new_reducer(world, "node", specs[i], "none", "uniform");
+        if (lmn_world_size(world) > 1) {
+            run_poisoned(world, reducer, 1, 0, FLT_MAX, "mean gradient of layer");
+            run_poisoned(world, reducer, 2, 0, FLT_MAX, "mean gradient of layer");
+        }
+        assert_true(check_run_step(reducer, world, 6).applied);
+        lmn_reducer_destroy(reducer);
+        lmn_world_destroy(world);
+    }
+}
+
+static void fail_on_any_rank_is_the_same_error_on_all(void **state)
+{
+    (void)state;
+    for (division how = ONE; how < N_DIVISIONS; how++) {
+        lmn_world *world = divided_world(how);
+        lmn_reducer *reducer =
+            new_reducer(world, "node", "quant:bits=4,bucket=64", "econtrol:init=zero", "uniform");
+        (void)check_run_step(reducer, world, 0);
+        for (int failing = 0; failing < lmn_world_size(world); failing++) {
+            const uint64_t before = check_state_hash(reducer);
+            lmn_error err = lmn_error_none();
+            if (lmn_world_rank(world) == failing) {
+                assert_int_equal(lmn_reducer_begin(reducer, 1, &err), LMN_OK);
+                assert_int_equal(lmn_reducer_fail(reducer, LMN_ERR_IO, NULL, &err), LMN_OK);
+            } else {
+                check_hand_over(reducer, world, 1);
+            }
+            lmn_step_report report;
+            assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_IO);
+            assert_int_equal(err.rank, failing);
+            assert_true(check_state_hash(reducer) == before);
+        }
+        assert_true(check_run_step(reducer, world, 2).applied);
+        check_same_everywhere(world, check_estimate_hash(reducer));
+        lmn_reducer_destroy(reducer);
+        lmn_world_destroy(world);
+    }
+}
+
+static void finish_without_a_layer_is_an_error_everywhere(void **state)
+{
+    (void)state;
+    lmn_world *world = divided_world(PAIRS);
+    lmn_reducer *reducer = new_reducer(world, "node", "topk:density=0.02", "ec", "uniform");
+    lmn_error err = lmn_error_none();
+    assert_int_equal(lmn_reducer_begin(reducer, 0, &err), LMN_OK);
+    for (size_t i = 0; i < CHECK_LAYERS; i++) {
+        if (lmn_world_rank(world) != lmn_world_size(world) - 1 || i != 2) {
+            assert_int_equal(lmn_reducer_ready(reducer, i, NULL, &err), LMN_OK);
+        }
+    }
+    lmn_step_report report;
+    assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "dense1/weight"));
+    lmn_reducer_destroy(reducer);
+    lmn_world_destroy(world);
+}
+
+static void await_first_bucket(lmn_reducer *reducer)
+{
+    lmn_error err = lmn_error_none();
+    while (reducer->buckets[0].leads && !reducer->buckets[0].started) {
+        assert_int_equal(lmn_reducer_progress(reducer, &err), LMN_OK);
+    }
+}
+
+static void finish_damaged_message_stops_the_whole_node(void **state)
+{
+    (void)state;
+    lmn_world *world = divided_world(PAIRS);
+    lmn_reducer *reducer =
+        new_reducer(world, "node", "topk:density=0.02", "ef21:init=zero", "uniform");
+    (void)check_run_step(reducer, world, 0);
+    const uint64_t before = check_state_hash(reducer);
+    check_hand_over(reducer, world, 1);
+    await_first_bucket(reducer);
+    lmn_error err = lmn_error_none();
+    if (reducer->buckets[0].leads) {
+        lmn_collective *gather = lmn__gather_collective(reducer->buckets[0].exchanges[0]);
+        assert_int_equal(lmn_collective_wait(gather, &err), LMN_OK);
+        size_t bytes = 0;
+        const int last = reducer->team.size - 1;
+        const unsigned char *received = lmn_allgatherv_message(gather, last, &bytes);
+        assert_true(bytes > 60);
+        unsigned char *message = NULL;
+        memcpy(&message, &received, sizeof message); /* damage is not what const foresees */
+        message[0] ^= 0xFF;                          /* of the frame's magic number */
+    }
+    lmn_step_report report;
+    assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_MESSAGE);
+    char expected[64];
+    (void)snprintf(expected, sizeof expected, "message of rank %d in step 1",
+                   (lmn_world_size(world) - 1) / 2 * 2);
+    assert_non_null(strstr(err.message, expected));
+    assert_true(check_state_hash(reducer) == before);
+    lmn_reducer_destroy(reducer);
+    lmn_world_destroy(world);
+}
+
+/* ------------------------------------------------------------------ time, memory, bytes */
+
+static void doze(long milliseconds)
+{
+    const struct timespec pause = {.tv_nsec = milliseconds * 1000000};
+    (void)nanosleep(&pause, NULL);
+}
+
+static void ready_late_in_any_order_and_without_progress_gives_the_same_bits(void **state)
+{
+    (void)state;
+    lmn_error err = lmn_error_none();
+    lmn_world *world = divided_world(PAIRS);
+    const int rank = lmn_world_rank(world);
+    lmn_reducer *ordered =
+        new_reducer(world, "node", "quant:bits=4,bucket=64", "econtrol", "uniform");
+    lmn_reducer *late = new_reducer(world, "node", "quant:bits=4,bucket=64", "econtrol", "uniform");
+    float *elsewhere = calloc(CHECK_COUNT_2, sizeof *elsewhere);
+    assert_non_null(elsewhere);
+    for (uint64_t step = 0; step < 12; step++) {
+        (void)check_run_step(ordered, world, step);
+        assert_int_equal(lmn_reducer_begin(late, step, &err), LMN_OK);
+        for (size_t i = 0; i < CHECK_LAYERS; i++) {
+            const size_t layer = (2 * (size_t)rank + 3 * i + step) % CHECK_LAYERS;
+            check_fill_gradient(rank, layer, step, elsewhere);
+            if (((uint64_t)rank + step + i) % 5 == 0) {
+                doze(3);
+            }
+            assert_int_equal(lmn_reducer_ready(late, layer, elsewhere, &err), LMN_OK);
+        }
+        lmn_step_report report;
+        assert_int_equal(lmn_reducer_finish(late, &report, &err), LMN_OK);
+        assert_true(check_estimate_hash(ordered) == check_estimate_hash(late));
+    }
+    free(elsewhere);
+    lmn_reducer_destroy(ordered);
+    lmn_reducer_destroy(late);
+    lmn_world_destroy(world);
+}
+
+/* The other ranks are as far in the next step as they can get, and one of them has given up. */
+static void estimates_stay_until_their_reader_begins_the_next_step(void **state)
+{
+    (void)state;
+    lmn_error err = lmn_error_none();
+    lmn_world *world = divided_world(ONE);
+    const int reader = lmn_world_size(world) - 1;
+    const char *const specs[] = {"dense", "topk:density=0.02", "sign:bucket=64"};
+    for (size_t i = 0; i < 3; i++) {
+        lmn_reducer *reducer = new_reducer(world, "node", specs[i], "none", "uniform");
+        (void)check_run_step(reducer, world, 0);
+        const uint64_t hash = check_estimate_hash(reducer);
+        if (lmn_world_rank(world) != reader) {
+            check_hand_over(reducer, world, 1);
+            if (lmn_world_rank(world) == 0) {
+                assert_int_equal(lmn_reducer_fail(reducer, LMN_ERR_IO, NULL, &err), LMN_OK);
+            }
+            assert_int_equal(lmn_reducer_progress(reducer, &err), LMN_OK);
+        } else {
+            doze(20);
+            assert_true(check_estimate_hash(reducer) == hash);
+            check_hand_over(reducer, world, 1);
+        }
+        lmn_step_report report;
+        const lmn_status status = lmn_reducer_finish(reducer, &report, &err);
+        assert_int_equal(status, reader == 0 ? LMN_OK : LMN_ERR_IO);
+        lmn_reducer_destroy(reducer);
+    }
+    lmn_world_destroy(world);
+}
+
+static void states_copied_as_a_checkpoint_does_give_the_same_bits(void **state)
+{
+    (void)state;
+    const char *const specs[][3] = {
+        {"topk:density=0.05", "econtrol", "lgreco:warmup=2,every=3,window=2"},
+        {"quant:bits=2,bucket=32,rounding=stochastic", "econtrol", "uniform"},
+        {"lowrank:rank=2", "ec", "uniform"},
+        {"randk:density=0.05", "ef21", "uniform"}};
+    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
+        for (division how = ONE; how < N_DIVISIONS; how++) {
+            lmn_world *world = divided_world(how);
+            lmn_reducer *first = new_reducer(world, "node", specs[i][0], specs[i][1], specs[i][2]);
+            lmn_reducer *second = new_reducer(world, "node", specs[i][0], specs[i][1], specs[i][2]);
+            for (uint64_t step = 0; step < 4; step++) {
+                assert_true(check_run_step(first, world, step).applied);
+            }
+            check_copy_state(first, second);
+            for (uint64_t step = 4; step < 8; step++) {
+                assert_true(check_run_step(first, world, step).applied);
+                assert_true(check_run_step(second, world, step).applied);
+                assert_true(check_estimate_hash(first) == check_estimate_hash(second));
+                assert_true(check_state_hash(first) == check_state_hash(second));
+            }
+            lmn_reducer_destroy(first);
+            lmn_reducer_destroy(second);
+            lmn_world_destroy(world);
+        }
+    }
+}
+
+static uint64_t bytes_of_a_step(lmn_world *world, const char *hierarchy, const char *compress)
+{
+    lmn_error err = lmn_error_none();
+    lmn_reducer *reducer = new_reducer(world, hierarchy, compress, "none", "uniform");
+    uint64_t bytes = check_run_step(reducer, world, 0).bytes_sent;
+    assert_int_equal(lmn_world_sum_u64(world, &bytes, 1, &err), LMN_OK);
+    for (size_t layer = 0; layer < CHECK_LAYERS; layer++) {
+        check_same_everywhere(world, lmn_reducer_layer_bytes(reducer, layer));
+        assert_true(lmn_reducer_layer_bytes(reducer, layer) > 0);
+    }
+    lmn_reducer_destroy(reducer);
+    return bytes;
+}
+
+static void bytes_are_those_between_nodes(void **state)
+{
+    (void)state;
+    lmn_world *world = divided_world(PAIRS);
+    const int size = lmn_world_size(world);
+    const int nodes = lmn_world_placement(world)->node_count;
+    const uint64_t last = lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, size, 16 + 112 + 16);
+    const uint64_t first = lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, nodes, CHECK_COUNT_1 + 8);
+    const uint64_t second = lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, nodes, CHECK_COUNT_2 + 8);
+    assert_true(bytes_of_a_step(world, "node", "dense") == first + second + last);
+    if (size == 4 || size == 8) {
+        const uint64_t flat = bytes_of_a_step(world, "flat", "sign:bucket=64");
+        const uint64_t node = bytes_of_a_step(world, "node", "sign:bucket=64");
+        assert_true(2 * (node - last) <= flat - last);
+    }
+    lmn_world_destroy(world);
+}
+
+static void auto_takes_two_levels_where_they_save_traffic(void **state)
+{
+    (void)state;
+    for (division how = ONE; how < N_DIVISIONS; how++) {
+        lmn_world *world = divided_world(how);
+        int lowest = 0;
+        lmn_error err = lmn_error_none();
+        assert_int_equal(lmn__node_lowest_size(world, &lowest, &err), LMN_OK);
+        int smallest = lmn_world_size(world);
+        for (int rank = 0; rank < lmn_world_size(world); rank++) {
+            int same = 0;
+            for (int other = 0; other < lmn_world_size(world); other++) {
+                same += color_of(how, other) == color_of(how, rank) ? 1 : 0;
+            }
+            smallest = same < smallest ? same : smallest;
+        }
+        assert_int_equal(lowest, smallest);
+        lmn_reducer *reducer = new_reducer(world, "auto", "dense", "none", "uniform");
+        const bool wants = lmn_world_placement(world)->node_count > 1 && smallest > 1;
+        assert_true((reducer->node != NULL) == wants);
+        lmn_reducer_destroy(reducer);
+        lmn_world_destroy(world);
+    }
+}
+
+static void create_refuses_a_hierarchy_that_does_not_exist(void **state)
+{
+    (void)state;
+    lmn_world *world = divided_world(ONE);
+    lmn_reducer_options options = check_reducer_options("dense", "none", "uniform");
+    options.hierarchy = "tree";
+    lmn_reducer *reducer = NULL;
+    lmn_error err = lmn_error_none();
+    assert_int_equal(
+        lmn_reducer_create(world, check_layers, CHECK_LAYERS, &options, &reducer, &err),
+        LMN_ERR_USAGE);
+    assert_non_null(strstr(err.message, "tree"));
+    lmn_world_destroy(world);
+}
+
+int main(int argc, char **argv)
+{
+    MPI_Init(&argc, &argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(estimates_are_those_of_node_means_for_every_family_and_mechanism),
+        cmocka_unit_test(estimates_are_those_of_node_means_in_every_division),
+        cmocka_unit_test(levels_are_decided_from_what_leaders_observed),
+        cmocka_unit_test(finish_names_the_rank_that_brought_nan),
+        cmocka_unit_test(finish_tells_all_ranks_of_a_sum_that_overflows),
+        cmocka_unit_test(fail_on_any_rank_is_the_same_error_on_all),
+        cmocka_unit_test(finish_without_a_layer_is_an_error_everywhere),
+        cmocka_unit_test(finish_damaged_message_stops_the_whole_node),
+        cmocka_unit_test(ready_late_in_any_order_and_without_progress_gives_the_same_bits),
+        cmocka_unit_test(estimates_stay_until_their_reader_begins_the_next_step),
+        cmocka_unit_test(states_copied_as_a_checkpoint_does_give_the_same_bits),
+        cmocka_unit_test(bytes_are_those_between_nodes),
+        cmocka_unit_test(auto_takes_two_levels_where_they_save_traffic),
+        cmocka_unit_test(create_refuses_a_hierarchy_that_does_not_exist),
+    };
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    MPI_Finalize();
+    return failed;
+}
