@@ -27,6 +27,7 @@ typedef struct train_settings {
     const char *compress;
     const char *feedback;
     const char *allocate;
+    const char *hierarchy;
     uint64_t seed;
     const char *out;
     const char *checkpoint_dir;

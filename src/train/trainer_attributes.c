@@ -105,6 +105,7 @@ static lmn_status set_configuration(const lmn_trainer *trainer, lmn_error *err)
     const named_text texts[] = {{"compress", options->reducer.compress},
                                 {"feedback", options->reducer.feedback},
                                 {"allocate", options->reducer.allocate},
+                                {"hierarchy", options->reducer.hierarchy},
                                 {"optimizer", options->optimizer},
                                 {"schedule", options->schedule},
                                 {"augment", options->augment},

@@ -468,7 +468,7 @@ static void bytes_are_those_between_nodes(void **state)
     lmn_world *world = divided_world(PAIRS);
     const int size = lmn_world_size(world);
     const int nodes = lmn_world_placement(world)->node_count;
-    const uint64_t last = lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, size, 16 + 112 + 16);
+    const uint64_t last = lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, size, 16 + 112 + 4);
     const uint64_t first = lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, nodes, CHECK_COUNT_1 + 8);
     const uint64_t second = lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, nodes, CHECK_COUNT_2 + 8);
     assert_true(bytes_of_a_step(world, "node", "dense") == first + second + last);
