@@ -25,6 +25,12 @@ static uint64_t wire_bytes(const lmn_compressor *compressor, int size, lmn_layer
     return 2 * (uint64_t)(size - 1) * shape.count * sizeof(float);
 }
 
+/* A single node's vector is the average, and lies there. */
+static bool is_alone(const lmn__exchange *exchange)
+{
+    return exchange->bucket->is_shared && exchange->reducer->team.size == 1;
+}
+
 static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
                          lmn_error *err)
 {
@@ -62,7 +68,9 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
             continue;
         }
         layer->message_bytes = layer->count * sizeof(float);
-        if (!lmn__layer_form(layer, 0, layer->count, layer->vector)) {
+        const bool is_formed = layer->gradient == layer->vector; /* by the sum over the node */
+        if (is_formed ? !layer->sum_is_finite
+                      : !lmn__layer_form(layer, 0, layer->count, layer->vector)) {
             return lmn__nonfinite(exchange->reducer, layer, err);
         }
     }
@@ -73,7 +81,7 @@ static lmn_status start(lmn__exchange *exchange, bool silent, lmn_error *err)
 {
     const dense_exchange *self = (dense_exchange *)exchange;
     const lmn__bucket *bucket = exchange->bucket;
-    if (bucket->dense_count == 0) {
+    if (bucket->dense_count == 0 || is_alone(exchange)) {
         return LMN_OK;
     }
     if (silent) {

@@ -42,8 +42,19 @@ bool lmn__node_is_complete(const lmn_reducer *reducer, const lmn__bucket *bucket
                                          reducer->node->epoch);
 }
 
-static void sum_layer(const lmn__node *node, const lmn__layer *layer)
+static bool is_finite(const float *values, size_t count)
 {
+    unsigned bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (size_t i = 0; i < count; i++) {
+        bad |= fabsf(values[i]) <= FLT_MAX ? 0U : 1U;
+    }
+    return bad == 0;
+}
+
+static void sum_layer(const lmn__node *node, lmn__layer *layer)
+{
+    layer->sum_is_finite = true;
     for (size_t first = 0; first < layer->count; first += TILE) {
         const size_t rest = layer->count - first;
         const size_t count = rest < TILE ? rest : TILE;
@@ -53,6 +64,7 @@ static void sum_layer(const lmn__node *node, const lmn__layer *layer)
         for (size_t i = 0; i < count; i++) {
             sum[i] *= node->share;
         }
+        layer->sum_is_finite = layer->sum_is_finite && is_finite(sum, count);
     }
 }
 
@@ -61,16 +73,6 @@ void lmn__node_sum(lmn_reducer *reducer, const lmn__bucket *bucket)
     for (size_t place = 0; place < bucket->layer_count && bucket->is_shared; place++) {
         sum_layer(reducer->node, &reducer->layers[reducer->order[bucket->first_layer + place]]);
     }
-}
-
-static bool is_finite(const float *values, size_t count)
-{
-    unsigned bad = 0;
-#pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < count; i++) {
-        bad |= fabsf(values[i]) <= FLT_MAX ? 0U : 1U;
-    }
-    return bad == 0;
 }
 
 int lmn__node_find_nonfinite(const lmn_reducer *reducer, const lmn__layer *layer)

@@ -42,8 +42,10 @@ typedef struct lmn__layer {
     uint64_t message_bytes;
     const lmn_feedback *feedback; /* borrowed; of a small layer `none` */
     float *own;                   /* gradient of this rank, where the caller puts it */
-    float *gradient;       /* what feedback and compression see: own, or what the node leads to it;
-                              NULL where this rank does not lead */
+    float *gradient;    /* what feedback and compression see: own, or what the node leads to it;
+                           NULL where this rank does not lead */
+    float *node_sum;    /* where the node's gradient goes unless it can be summed in its vector */
+    bool sum_is_finite; /* of the node's gradient in this step */
     size_t segment_offset; /* f32 before `own` in the rank's shared segment */
     float *vector;         /* in the bucket's region; NULL where v need not be in memory */
     float *average;        /* in the bucket's region; NULL where the estimate is `tracked` */

@@ -77,11 +77,22 @@ static void take_compressor_memory(const lmn_reducer *reducer, lmn__layer *layer
     }
 }
 
+/* What passes by feedback and compression can be summed where the vector lies. */
+static bool needs_node_sum(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    return lmn_feedback_state_count(reducer->feedback) > 0 ||
+           lmn__may_be_compressed(reducer, layer);
+}
+
 static void take_layer(const lmn_reducer *reducer, lmn__layer *layer, taker *from)
 {
     const bool is_shared = reducer->buckets[layer->bucket].is_shared;
-    layer->gradient = layer->leads ? take_vector(from, layer->count) : NULL;
-    layer->own = layer->gradient;
+    if (!is_shared) {
+        layer->gradient = take_vector(from, layer->count);
+        layer->own = layer->gradient;
+    } else if (layer->leads && needs_node_sum(reducer, layer)) {
+        layer->node_sum = take_vector(from, layer->count);
+    }
     if (layer->small) {
         return;
     }

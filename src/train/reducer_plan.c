@@ -133,10 +133,18 @@ static bool may_be_dense(const lmn_reducer *reducer, const lmn__layer *layer)
     return false;
 }
 
+/* Of a single node the vector of a dense layer is its average. */
+static bool is_own_average(const lmn_reducer *reducer, const lmn__bucket *bucket)
+{
+    return bucket->is_shared && reducer->team.size == 1;
+}
+
 static bool needs_vector(const lmn_reducer *reducer, const lmn__layer *layer, bool dense)
 {
     const lmn__exchange_kind *kind = lmn__exchange_kind_of(reducer->compressor);
-    return dense || (kind != NULL && kind->needs_vectors && lmn__may_be_compressed(reducer, layer));
+    const bool has_own = !is_own_average(reducer, &reducer->buckets[layer->bucket]);
+    return (dense && has_own) ||
+           (kind != NULL && kind->needs_vectors && lmn__may_be_compressed(reducer, layer));
 }
 
 void lmn__reducer_size_buckets(lmn_reducer *reducer)
@@ -161,6 +169,13 @@ static float *at(float *region, size_t offset)
     return region == NULL ? NULL : region + offset;
 }
 
+/* Where the leader sums up a dense layer: in its vector, where nothing else is formed from it. */
+static float *node_gradient(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    const bool is_formed = lmn_feedback_state_count(reducer->feedback) > 0;
+    return layer->travel_level != 0 || is_formed ? layer->node_sum : layer->vector;
+}
+
 /* Gives the dense layers their places in both regions; returns the f32 that they take. */
 static size_t place_dense(lmn_reducer *reducer, const lmn__bucket *bucket)
 {
@@ -168,8 +183,9 @@ static size_t place_dense(lmn_reducer *reducer, const lmn__bucket *bucket)
     for (size_t place = 0; place < bucket->layer_count; place++) {
         lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
         if (layer->travel_level == 0) {
-            layer->vector = at(bucket->vectors, offset);
             layer->average = bucket->averages + offset;
+            layer->vector =
+                is_own_average(reducer, bucket) ? layer->average : at(bucket->vectors, offset);
             offset += lmn_align_up_f32(layer->count);
         }
     }
@@ -179,7 +195,7 @@ static size_t place_dense(lmn_reducer *reducer, const lmn__bucket *bucket)
 /* Compressed layers follow, each in the regions that it needs. */
 static void place_compressed(lmn_reducer *reducer, lmn__bucket *bucket)
 {
-    size_t vectors = bucket->dense_count;
+    size_t vectors = is_own_average(reducer, bucket) ? 0 : bucket->dense_count;
     float *average = bucket->averages + bucket->dense_count;
     bucket->compressed_layers = 0;
     for (size_t place = 0; place < bucket->layer_count; place++) {
@@ -203,6 +219,11 @@ static void lay_out_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
     bucket->dense_count = place_dense(reducer, bucket);
     place_compressed(reducer, bucket);
     bucket->dense_count += bucket->n_extra;
+    for (size_t place = 0; place < bucket->layer_count && bucket->is_shared && bucket->leads;
+         place++) {
+        lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
+        layer->gradient = node_gradient(reducer, layer);
+    }
     /* Padding travels with its neighbours: it must not hold what once was a NaN. */
     if (bucket->vectors != NULL) {
         memset(bucket->vectors, 0, bucket->vector_capacity * sizeof *bucket->vectors);
