@@ -26,6 +26,10 @@ target_compile_options(
               $<$<BOOL:${LAMINA_WARNINGS_AS_ERRORS}>:-Werror>
               # clang reports loops that it could not vectorise; that is advice, not a defect.
               $<$<C_COMPILER_ID:Clang>:-Wno-pass-failed>)
+if(LAMINA_HAVE_SHARED)
+    # Nobody replaces a function of the library, so calls inside it may be inlined as in a static one.
+    target_compile_options(lamina_flags INTERFACE -fno-semantic-interposition)
+endif()
 if(LAMINA_SANITIZE)
     list(JOIN LAMINA_SANITIZE "," lamina_sanitizers)
     set(lamina_sanitize_flags -fsanitize=${lamina_sanitizers} -fno-sanitize-recover=all
@@ -56,7 +60,7 @@ function(lamina_add_room room)
     endif()
     add_library(lamina_${room} OBJECT ${sources})
     lamina_configure_target(lamina_${room})
-    set_target_properties(lamina_${room} PROPERTIES POSITION_INDEPENDENT_CODE ${BUILD_SHARED_LIBS})
+    set_target_properties(lamina_${room} PROPERTIES POSITION_INDEPENDENT_CODE ${LAMINA_HAVE_SHARED})
     target_include_directories(lamina_${room} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
     target_link_libraries(lamina_${room} PRIVATE ${arg_LINK})
     set_property(GLOBAL APPEND PROPERTY LAMINA_ROOM_OBJECTS $<TARGET_OBJECTS:lamina_${room}>)
@@ -95,7 +99,7 @@ function(lamina_add_isa_variants target)
         add_library(${target}_${variant} OBJECT ${sources})
         lamina_configure_target(${target}_${variant})
         set_target_properties(${target}_${variant} PROPERTIES POSITION_INDEPENDENT_CODE
-                                                              ${BUILD_SHARED_LIBS})
+                                                              ${LAMINA_HAVE_SHARED})
         target_compile_definitions(${target}_${variant} PRIVATE LMN__VARIANT=${variant})
         # -O3 also in debug builds: these loops are far too slow without registers.
         target_compile_options(${target}_${variant} PRIVATE -O3 ${flags_${variant}})

@@ -105,6 +105,30 @@ function(lamina_add_cli_test name)
                                                 ENVIRONMENT "${environment}")
 endfunction()
 
+# lamina_add_example_test(language PROGRAM command...): the example on one and on two ranks.
+function(lamina_add_example_test language)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "PROGRAM")
+    foreach(ranks IN ITEMS 1 2)
+        add_test(NAME mpi.example_${language}.np${ranks}
+                 COMMAND sh ${PROJECT_SOURCE_DIR}/tests/examples/averages.sh ${ranks}
+                         ${lamina_test_mpirun} -np ${ranks} ${arg_PROGRAM})
+        set_tests_properties(mpi.example_${language}.np${ranks}
+                             PROPERTIES TIMEOUT 120 LABELS mpi PROCESSORS ${ranks}
+                                        ENVIRONMENT "${lamina_example_environment}")
+    endforeach()
+endfunction()
+
+# lamina_add_layout_test(language PROGRAM command...): its structures lie as those of C.
+function(lamina_add_layout_test language)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "PROGRAM")
+    add_test(NAME unit.layout_${language}
+             COMMAND sh ${PROJECT_SOURCE_DIR}/tests/examples/compare_layout.sh
+                     $<TARGET_FILE:examples_layout> ${arg_PROGRAM})
+    set_tests_properties(unit.layout_${language} PROPERTIES TIMEOUT 120 LABELS unit
+                                                            ENVIRONMENT
+                                                            "${lamina_example_environment}")
+endfunction()
+
 # lamina_add_cluster_test(name): tests/cluster/<name>.sh, which makes hosts with tests/cluster/lab.
 #
 # One at a time, as they measure bytes and rates. Without sanitizers, which slow down what is measured

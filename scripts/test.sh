@@ -98,7 +98,7 @@ stage_fuzz() {
 stage_tidy() {
     tidy=$(tool_14 clang-tidy)
     cmake --preset release -DLAMINA_BUILD_TESTS=ON -DLAMINA_WARNINGS_AS_ERRORS=ON >/dev/null
-    find src apps bench examples tests/unit tests/mpi tests/support tests/cluster -name '*.c' | sort |
+    find src apps bench examples tests/unit tests/mpi tests/support tests/cluster tests/examples -name '*.c' | sort |
         xargs -P "$jobs" -n 1 "$tidy" --quiet -p build/release >build/tidy.log 2>&1 || {
         grep -v 'warnings* generated\.$' build/tidy.log
         return 1

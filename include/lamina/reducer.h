@@ -19,8 +19,9 @@
  * Needs nothing of the compute room: any MPI program can hand over its own gradients.
  *
  * What a rank cannot do it says with lmn_reducer_fail, which keeps the other ranks from waiting for
- * it. Where gathering the messages of all ranks would send more than a dense allreduce, a layer
- * travels dense whatever its level.
+ * it. How messages become an estimate depends on the compressor's family (lmn_combine in
+ * lamina/compressor.h); where that would send no less than a dense allreduce, a layer travels dense
+ * whatever its level.
  *
  *     lmn_reducer_begin(reducer, step, err);
  *     for each layer, as its gradient becomes ready: lmn_reducer_ready(reducer, layer, gradient,
@@ -74,9 +75,10 @@ lmn_reducer_options lmn_reducer_options_default(void);
  * Collective over world (borrowed); layers and options must agree.
  * layers  [n_layers] in the order in which gradients become ready
  * Takes all memory that steps need: about 7 f32 per element for topk with econtrol, and
- * world-size * message size for messages.
- * Errors, the same on all ranks: LMN_ERR_USAGE (specs), LMN_ERR_ARGUMENT, LMN_ERR_MEMORY,
- * LMN_ERR_COMM, LMN_ERR_DIVERGED (ranks registered different layers or options).
+ * world-size * message size for messages; docs/reducer.md has a table.
+ * Errors, the same on all ranks: LMN_ERR_USAGE (specs; more ranks than the compressor can add up
+ * over), LMN_ERR_ARGUMENT, LMN_ERR_MEMORY, LMN_ERR_COMM, LMN_ERR_DIVERGED (ranks registered
+ * different layers or options).
  */
 lmn_status lmn_reducer_create(lmn_world *world, const lmn_reducer_layer *layers, size_t n_layers,
                               const lmn_reducer_options *options, lmn_reducer **reducer_out,

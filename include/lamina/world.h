@@ -42,6 +42,14 @@ lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **wo
                             lmn_error *err) LMN_NODISCARD;
 
 /**
+ * The same from a communicator's Fortran handle: for languages without the C type MPI_Comm, such as
+ * Fortran (comm%MPI_VAL of mpi_f08) and Python (comm.py2f() of mpi4py). An invalid handle is MPI's
+ * to find, which may abort.
+ */
+lmn_status lmn_world_create_fortran(MPI_Fint comm, const lmn_logger *log, lmn_world **world_out,
+                                    lmn_error *err) LMN_NODISCARD;
+
+/**
  * The world of one rank of every node: of the ranks with node rank `node_rank`, numbered as their
  * nodes are. Each of them is a node of its own there. On all other ranks *leaders_out becomes NULL.
  * Collective over world; node_rank must agree and exist on every node. The caller destroys it.

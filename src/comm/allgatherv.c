@@ -1,9 +1,9 @@
 /*
  * Allgatherv: every rank's message, of a length that only its sender knows, to every rank.
  *
- * Messages go directly from each rank to each other; a receiver offers room for the capacity and
- * MPI tells it what came. A message is one MPI message, so the capacity is bounded by what an int
- * counts. Own and received messages live in one row of slots, in rank order.
+ * Messages go directly from each rank to each other, in segments as streams have them; a receiver
+ * has room for the capacity and learns the length when the message ends. Own and received messages
+ * live in one row of slots, in rank order.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -36,13 +36,14 @@ static lmn__message own_message(const void *user, int peer)
     const allgatherv_state *self = user;
     const int rank = self->head.world->rank;
     (void)peer;
-    return (lmn__message){.source = slot_of(self, rank), .bytes = self->lengths[rank]};
+    return (lmn__message){
+        .source = slot_of(self, rank), .bytes = self->lengths[rank], .capacity = self->capacity};
 }
 
 static lmn__message room_for(const void *user, int peer)
 {
     const allgatherv_state *self = user;
-    return (lmn__message){.target = slot_of(self, peer), .bytes = self->capacity};
+    return (lmn__message){.target = slot_of(self, peer), .capacity = self->capacity};
 }
 
 static void note_length(void *user, int peer, size_t bytes)
@@ -105,10 +106,11 @@ static lmn_status allgatherv_alloc(lmn_world *world, size_t capacity, allgatherv
                                    lmn_error *err)
 {
     if (capacity > (size_t)INT_MAX) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "cannot create an allgatherv for messages of %zu bytes: one MPI "
-                             "message holds %d; use smaller buckets",
-                             capacity, INT_MAX);
+        return lmn_error_set(
+            err, LMN_ERR_ARGUMENT,
+            "cannot create an allgatherv for messages of %zu bytes: they may have %d "
+            "at most; use smaller buckets",
+            capacity, INT_MAX);
     }
     allgatherv_state *self = lmn_alloc(1, sizeof *self, err);
     if (self == NULL) {

@@ -257,18 +257,33 @@ static void reduce_slice(const lmn__lane *lane)
     }
 }
 
-/* Advance one stream; LMN_OK stays only when it is idle, and an error stays once met. */
-static lmn_status join(lmn_status status, lmn__stream *stream, lmn_error *err)
+/* Which streams still stand for the oldest piece that is not through with them. */
+typedef struct heads {
+    bool scatter_send;
+    bool scatter_receive;
+    bool gather_send;
+    bool gather_receive;
+} heads;
+
+/* Messages of a piece come behind those of the piece before, so of all lanes only the first busy
+ * one is asked, which spares most calls of MPI, and those that have messages left to open. */
+static lmn_status advance(lmn__stream *stream, bool *is_head, lmn_error *err)
 {
-    if (status < 0) {
-        return status;
+    if (lmn__stream_is_idle(stream)) {
+        return LMN_OK;
     }
-    const lmn_status own = lmn__stream_progress(stream, err);
-    return own == LMN_OK ? status : own;
+    if (!*is_head && lmn__stream_is_opened(stream)) {
+        return LMN_IN_PROGRESS;
+    }
+    const lmn_status status = lmn__stream_progress(stream, err);
+    if (status == LMN_IN_PROGRESS) {
+        *is_head = false;
+    }
+    return status;
 }
 
 /* Finished slices go out in the order of their pieces, since they share a tag. */
-static lmn_status send_finished(lmn__lane *lane, lmn_error *err)
+static lmn_status send_finished(lmn__lane *lane, heads *first, lmn_error *err)
 {
     lmn__direct *direct = lane->direct;
     if (!lane->is_gathering) {
@@ -278,30 +293,36 @@ static lmn_status send_finished(lmn__lane *lane, lmn_error *err)
         lane->is_gathering = true;
         lmn__stream_start(&lane->gather_send);
     }
-    const lmn_status status = lmn__stream_progress(&lane->gather_send, err);
+    const lmn_status status = advance(&lane->gather_send, &first->gather_send, err);
     if (direct->gather_due == lane->index && lmn__stream_is_opened(&lane->gather_send)) {
         ++direct->gather_due;
     }
     return status;
 }
 
-static lmn_status lane_progress(lmn__lane *lane, lmn_error *err)
+static lmn_status lane_progress(lmn__lane *lane, heads *first, lmn_error *err)
 {
-    lmn_status status = join(LMN_OK, &lane->gather_receive, err);
-    status = join(status, &lane->scatter_send, err);
-    if (status < 0) {
-        return status;
+    const lmn_status received = advance(&lane->gather_receive, &first->gather_receive, err);
+    if (received < 0) {
+        return received;
+    }
+    const lmn_status scattered = advance(&lane->scatter_send, &first->scatter_send, err);
+    if (scattered < 0) {
+        return scattered;
     }
     if (!lane->is_reduced) {
-        const lmn_status parts = lmn__stream_progress(&lane->scatter_receive, err);
+        const lmn_status parts = advance(&lane->scatter_receive, &first->scatter_receive, err);
         if (parts != LMN_OK) {
             return parts;
         }
         reduce_slice(lane);
         lane->is_reduced = true;
     }
-    const lmn_status sent = send_finished(lane, err);
-    return sent == LMN_OK ? status : sent;
+    const lmn_status sent = send_finished(lane, first, err);
+    if (sent != LMN_OK) {
+        return sent;
+    }
+    return received == LMN_OK ? scattered : received;
 }
 
 /* The others' finished slices, from the form in which they came. */
@@ -321,9 +342,10 @@ static void expand(const lmn__lane *lane)
 /* The pieces under way, oldest first; counts the finished ones. */
 static lmn_status progress_pieces(lmn__direct *direct, lmn_error *err)
 {
+    heads first = {true, true, true, true};
     for (size_t piece = direct->finished; piece < direct->begun; ++piece) {
         lmn__lane *lane = lane_of(direct, piece);
-        const lmn_status status = lane_progress(lane, err);
+        const lmn_status status = lane_progress(lane, &first, err);
         if (status < 0) {
             return status;
         }

@@ -38,8 +38,10 @@ static inline void *lmn__number_of(const lmn__job *job, void *vector, size_t ind
     return (unsigned char *)vector + index * job->arithmetic->bytes;
 }
 
-/* Pieces of a vector that are under way at a time. */
-#define LMN__LANES 16
+/* Pieces of a vector that are under way at a time: enough that links stay busy while a rank
+ * computes or waits for its core, 4 MB to each other rank. Never more memory than the whole vector
+ * takes. */
+#define LMN__LANES 64
 
 struct lmn__direct;
 

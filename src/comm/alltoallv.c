@@ -2,9 +2,9 @@
  * Alltoallv: from every rank a message of its own to every other, of a length that only its sender
  * knows.
  *
- * Messages go directly from each rank to each other; a receiver offers room for the capacity and
- * MPI tells it what came. A message is one MPI message, so the capacity is bounded by what an int
- * counts. Messages leave from the caller's memory; only received ones are kept here.
+ * Messages go directly from each rank to each other, in segments as streams have them; a receiver
+ * has room for the capacity and learns the length when the message ends. Messages leave from the
+ * caller's memory; only received ones are kept here.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -45,13 +45,14 @@ static lmn__message own_message(const void *user, int peer)
 {
     const alltoallv_state *self = user;
     return (lmn__message){.source = message_for(self, peer),
-                          .bytes = self->offsets[peer + 1] - self->offsets[peer]};
+                          .bytes = self->offsets[peer + 1] - self->offsets[peer],
+                          .capacity = self->capacity};
 }
 
 static lmn__message room_for(const void *user, int peer)
 {
     const alltoallv_state *self = user;
-    return (lmn__message){.target = slot_of(self, peer), .bytes = self->capacity};
+    return (lmn__message){.target = slot_of(self, peer), .capacity = self->capacity};
 }
 
 static void note_length(void *user, int peer, size_t bytes)
@@ -118,10 +119,11 @@ static lmn_status alltoallv_alloc(lmn_world *world, size_t capacity, alltoallv_s
                                   lmn_error *err)
 {
     if (capacity > (size_t)INT_MAX) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "cannot create an alltoallv for messages of %zu bytes: one MPI "
-                             "message holds %d; use smaller buckets",
-                             capacity, INT_MAX);
+        return lmn_error_set(
+            err, LMN_ERR_ARGUMENT,
+            "cannot create an alltoallv for messages of %zu bytes: they may have %d "
+            "at most; use smaller buckets",
+            capacity, INT_MAX);
     }
     alltoallv_state *self = lmn_alloc(1, sizeof *self, err);
     if (self == NULL) {

@@ -241,6 +241,12 @@ lmn_status lmn__world_create_split(MPI_Comm comm, const lmn_logger *log, int nod
     return LMN_OK;
 }
 
+lmn_status lmn_world_create_fortran(MPI_Fint comm, const lmn_logger *log, lmn_world **world_out,
+                                    lmn_error *err)
+{
+    return lmn_world_create(MPI_Comm_f2c(comm), log, world_out, err);
+}
+
 lmn_status lmn_world_create(MPI_Comm comm, const lmn_logger *log, lmn_world **world_out,
                             lmn_error *err)
 {

@@ -69,8 +69,7 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
         }
         layer->message_bytes = layer->count * sizeof(float);
         const bool is_formed = layer->gradient == layer->vector; /* by the sum over the node */
-        if (is_formed ? !layer->sum_is_finite
-                      : !lmn__layer_form(layer, 0, layer->count, layer->vector)) {
+        if (is_formed ? !layer->sum_is_finite : !lmn__layer_form_vector(layer)) {
             return lmn__nonfinite(exchange->reducer, layer, err);
         }
     }

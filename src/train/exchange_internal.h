@@ -102,10 +102,18 @@ lmn_status lmn__nonfinite(const lmn_reducer *reducer, const lmn__layer *layer, l
 /** The random numbers of a layer in this step; rank LMN_STREAM_ALL_RANKS for shared ones. */
 lmn_stream lmn__layer_stream(const lmn_reducer *reducer, const lmn__layer *layer, unsigned rank);
 
+/* Elements whose states are worked on together: they fit the nearest cache. */
+#define LMN__LAYER_TILE ((size_t)4096)
+/* Elements from which threads share a layer. */
+#define LMN__SHARED_COUNT ((size_t)1 << 18)
+
 /* reducer_source.c: a layer as encoders see it, and its states. */
 
 /** vector [count] = v[first ..]. Returns false when it holds NaN or infinity. */
 bool lmn__layer_form(const lmn__layer *layer, size_t first, size_t count, float *vector);
+
+/** All of v into layer->vector, with threads where it is large. */
+bool lmn__layer_form_vector(const lmn__layer *layer);
 
 /** A source that writes the states after the step to layer->next. It borrows the layer. */
 lmn_source lmn__layer_source(lmn__layer *layer);
@@ -120,7 +128,8 @@ void lmn__layer_commit_next(lmn__layer *layer);
  */
 void lmn__layer_settle(lmn__layer *layer, bool copy);
 
-/** The states after a step that sent `sent` of [first .. first + count - 1], in place. */
+/** The states after a step that sent `sent` of [first .. first + count - 1], in place. Any thread,
+ *  for parts that do not overlap. */
 void lmn__layer_advance(lmn__layer *layer, size_t first, size_t count, const float *vector,
                         const float *sent);
 

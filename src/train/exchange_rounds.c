@@ -250,7 +250,7 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
     lay_out(self);
     for (size_t i = 0; i < self->n_layers; i++) {
         lmn__layer *layer = self->layers[i].layer;
-        if (layer->travel_level != 0 && !lmn__layer_form(layer, 0, layer->count, layer->vector)) {
+        if (layer->travel_level != 0 && !lmn__layer_form_vector(layer)) {
             return lmn__nonfinite(exchange->reducer, layer, err);
         }
     }
@@ -384,14 +384,15 @@ static lmn_status check(const lmn__exchange *exchange, lmn_error *err)
 
 static void advance_states(const lmn_compressor *compressor, const rounds_layer *entry)
 {
-    float sent[TILE];
     lmn__layer *layer = entry->layer;
     if (lmn_feedback_state_count(layer->feedback) == 0) {
         return;
     }
-    for (size_t first = 0; first < layer->count; first += TILE) {
+#pragma omp parallel for schedule(static) if (layer->count >= LMN__SHARED_COUNT)
+    for (size_t first = 0; first < layer->count; first += LMN__LAYER_TILE) {
+        float sent[LMN__LAYER_TILE];
         const size_t rest = layer->count - first;
-        const size_t count = rest < TILE ? rest : TILE;
+        const size_t count = rest < LMN__LAYER_TILE ? rest : LMN__LAYER_TILE;
         lmn_compressor_rounds_sent(compressor, &entry->job, first, count, sent);
         lmn__layer_advance(layer, first, count, layer->vector + first, sent);
     }

@@ -12,9 +12,6 @@
 #include <math.h>
 #include <string.h>
 
-/* f32 that are added up and scaled together: they stay in the L1 cache. */
-#define TILE ((size_t)4096)
-
 void lmn__node_begin(lmn_reducer *reducer)
 {
     if (reducer->node != NULL) {
@@ -52,20 +49,29 @@ static bool is_finite(const float *values, size_t count)
     return bad == 0;
 }
 
+/* Part of a node's gradient; whether it is finite. */
+static bool sum_tile(const lmn__node *node, const lmn__layer *layer, size_t first, size_t count)
+{
+    float *const sum = layer->gradient + first;
+    lmn_node_memory_sum_f32(node->memory, layer->segment_offset + first, count, sum);
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        sum[i] *= node->share;
+    }
+    return is_finite(sum, count);
+}
+
 static void sum_layer(const lmn__node *node, lmn__layer *layer)
 {
-    layer->sum_is_finite = true;
-    for (size_t first = 0; first < layer->count; first += TILE) {
+    bool all_finite = true;
+#pragma omp parallel for schedule(static)                                                          \
+    reduction(&& : all_finite) if (layer->count >= LMN__SHARED_COUNT)
+    for (size_t first = 0; first < layer->count; first += LMN__LAYER_TILE) {
         const size_t rest = layer->count - first;
-        const size_t count = rest < TILE ? rest : TILE;
-        float *const sum = layer->gradient + first;
-        lmn_node_memory_sum_f32(node->memory, layer->segment_offset + first, count, sum);
-#pragma omp simd
-        for (size_t i = 0; i < count; i++) {
-            sum[i] *= node->share;
-        }
-        layer->sum_is_finite = layer->sum_is_finite && is_finite(sum, count);
+        const size_t count = rest < LMN__LAYER_TILE ? rest : LMN__LAYER_TILE;
+        all_finite = sum_tile(node, layer, first, count) && all_finite;
     }
+    layer->sum_is_finite = all_finite;
 }
 
 void lmn__node_sum(lmn_reducer *reducer, const lmn__bucket *bucket)

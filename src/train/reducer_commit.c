@@ -8,9 +8,6 @@
  */
 #include "exchange_internal.h"
 
-/* Elements that are formed together: they fit the nearest cache. */
-#define TILE ((size_t)1024)
-
 /*
  * Note v for the allocator. It is formed again from the gradient and the states before the step,
  * rather than noted while it is encoded: a skipped step then leaves no trace, and steps that nobody
@@ -18,10 +15,11 @@
  */
 static void observe(lmn__layer *layer)
 {
-    float vector[TILE];
-    for (size_t first = 0; first < layer->count; first += TILE) {
+#pragma omp parallel for schedule(static) if (layer->count >= LMN__SHARED_COUNT)
+    for (size_t first = 0; first < layer->count; first += LMN__LAYER_TILE) {
+        float vector[LMN__LAYER_TILE];
         const size_t rest = layer->count - first;
-        const size_t count = rest < TILE ? rest : TILE;
+        const size_t count = rest < LMN__LAYER_TILE ? rest : LMN__LAYER_TILE;
         float *const observed = layer->observed + first;
         (void)lmn__layer_form(layer, first, count, vector);
         for (size_t i = 0; i < count; i++) {

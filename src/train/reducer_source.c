@@ -34,6 +34,19 @@ bool lmn__layer_form(const lmn__layer *layer, size_t first, size_t count, float 
     return lmn_feedback_form(layer->feedback, &tile, vector);
 }
 
+bool lmn__layer_form_vector(const lmn__layer *layer)
+{
+    bool is_finite = true;
+#pragma omp parallel for schedule(static)                                                          \
+    reduction(&& : is_finite) if (layer->count >= LMN__SHARED_COUNT)
+    for (size_t first = 0; first < layer->count; first += LMN__LAYER_TILE) {
+        const size_t rest = layer->count - first;
+        const size_t count = rest < LMN__LAYER_TILE ? rest : LMN__LAYER_TILE;
+        is_finite = lmn__layer_form(layer, first, count, layer->vector + first) && is_finite;
+    }
+    return is_finite;
+}
+
 static bool form(void *user, size_t first, size_t count, float *vector)
 {
     return lmn__layer_form(user, first, count, vector);

@@ -98,11 +98,22 @@ static lmn_status add_exchange_states(const lmn__bucket *bucket, lmn_state *stat
     return status;
 }
 
-lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_error *err)
+/* Rows of states belong to those who lead, so they must be the same when a run goes on. Where there
+ * are none, levels may change. */
+static lmn_status add_hierarchy(const lmn_reducer *reducer, lmn_state *state, lmn_error *err)
 {
     char levels[STATE_NAME_BYTES];
+    if (lmn_feedback_state_count(reducer->feedback) == 0 &&
+        lmn_compressor_level_count(reducer->compressor) == 1) {
+        return LMN_OK;
+    }
     lmn__node_describe(reducer, levels, sizeof levels);
-    lmn_status status = lmn_state_add_text(state, "hierarchy", levels, true, err);
+    return lmn_state_add_text(state, "hierarchy", levels, true, err);
+}
+
+lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_error *err)
+{
+    lmn_status status = add_hierarchy(reducer, state, err);
     if (status == LMN_OK) {
         status = lmn_state_add_array(state, "/allocation/levels", "1", LMN_STATE_REPLICATED,
                                      LMN_STATE_U64, 1, &reducer->n_layers, reducer->levels, err);

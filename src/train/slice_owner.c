@@ -38,12 +38,10 @@ lmn_status lmn__slice_owner_create(const lmn_reducer *reducer, const lmn__slices
     const size_t count = slices->count;
     bool is_taken = take_floats(&owner_out->mean, count, err);
     if (is_taken && lmn_feedback_tracks(reducer->feedback)) {
-        is_taken = take_floats(&owner_out->tracked, count, err) &&
-                   take_floats(&owner_out->tracked_next, count, err);
+        is_taken = take_floats(&owner_out->tracked, count, err);
     }
     if (is_taken && lmn_feedback_state_count(reducer->feedback) > 0) {
-        is_taken = take_floats(&owner_out->error, count, err) &&
-                   take_floats(&owner_out->error_next, count, err);
+        is_taken = take_floats(&owner_out->error, count, err);
     }
     return is_taken ? LMN_OK : LMN_ERR_MEMORY;
 }
@@ -67,9 +65,7 @@ void lmn__slice_owner_free(lmn__slice_owner *owner)
     }
     lmn_free(owner->mean);
     lmn_free(owner->tracked);
-    lmn_free(owner->tracked_next);
     lmn_free(owner->error);
-    lmn_free(owner->error_next);
 }
 
 /* Adds the messages of all ranks about one part; `offset` is where they have it. */
@@ -102,41 +98,32 @@ static void average_part(lmn__slice_owner *owner, const lmn_collective *scatter,
     }
 }
 
-/* y without E of a part: D, or the new h. */
-static const float *advance_tracked(const lmn__slice_owner *owner, const lmn__part *part)
-{
-    const float *mean = owner->mean + part->offset;
-    if (owner->tracked == NULL) {
-        return mean;
-    }
-    const float *tracked = owner->tracked + part->offset;
-    float *next = owner->tracked_next + part->offset;
-#pragma omp simd
-    for (size_t i = 0; i < part->count; i++) {
-        next[i] = tracked[i] + mean[i];
-    }
-    return next;
-}
-
 /* y of a part of the slice, as the second encoding's source; arrays begin with the part. */
 typedef struct mean_source {
     size_t first; /* of the part in its layer */
-    const float *sum;
-    const float *error; /* NULL without error feedback */
-    float *error_next;
+    const float *mean;
+    const float *tracked; /* NULL unless the mechanism tracks */
+    const float *error;   /* NULL without error feedback */
 } mean_source;
+
+static void add_to(float *restrict vector, const float *restrict other, size_t count)
+{
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        vector[i] += other[i];
+    }
+}
 
 static bool form_mean(void *user, size_t first, size_t count, float *vector)
 {
     const mean_source *source = user;
-    const float *sum = source->sum + (first - source->first);
-    memcpy(vector, sum, count * sizeof *vector);
+    const size_t offset = first - source->first;
+    memcpy(vector, source->mean + offset, count * sizeof *vector);
+    if (source->tracked != NULL) {
+        add_to(vector, source->tracked + offset, count);
+    }
     if (source->error != NULL) {
-        const float *error = source->error + (first - source->first);
-#pragma omp simd
-        for (size_t i = 0; i < count; i++) {
-            vector[i] += error[i];
-        }
+        add_to(vector, source->error + offset, count);
     }
     unsigned bad = 0;
 #pragma omp simd reduction(| : bad)
@@ -146,32 +133,29 @@ static bool form_mean(void *user, size_t first, size_t count, float *vector)
     return bad == 0;
 }
 
+/* What was sent is the estimate, and E learns of it when the step counts. */
 static void mean_sent(void *user, size_t first, size_t count, const float *vector,
                       const float *sent)
 {
-    const mean_source *source = user;
-    if (source->error == NULL) {
-        return;
-    }
-    float *next = source->error_next + (first - source->first);
-    if (sent == NULL) {
-        memcpy(next, vector, count * sizeof *next);
-        return;
-    }
-#pragma omp simd
-    for (size_t i = 0; i < count; i++) {
-        next[i] = vector[i] - sent[i];
-    }
+    (void)user;
+    (void)first;
+    (void)count;
+    (void)vector;
+    (void)sent;
+}
+
+static const float *part_of(const float *slice, const lmn__part *part)
+{
+    return slice == NULL ? NULL : slice + part->offset;
 }
 
 static lmn_status encode_part(const lmn__slice_owner *owner, const lmn__part *part,
                               unsigned char *payload, lmn_error *err)
 {
-    const bool has_error = owner->error != NULL;
     mean_source mean = {.first = part->first,
-                        .sum = advance_tracked(owner, part),
-                        .error = has_error ? owner->error + part->offset : NULL,
-                        .error_next = has_error ? owner->error_next + part->offset : NULL};
+                        .mean = owner->mean + part->offset,
+                        .tracked = part_of(owner->tracked, part),
+                        .error = part_of(owner->error, part)};
     const lmn_source source = {.form = form_mean, .sent = mean_sent, .user = &mean};
     return lmn__part_encode(owner->reducer, part, &source, LMN_STREAM_ALL_RANKS, payload, err);
 }
@@ -208,18 +192,30 @@ size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *sc
     return offset;
 }
 
-/* A layer that travelled dense has its h set anew, and owes what it owed before. */
+/* h += D, and E = y - C(y), where C(y) has just been decoded: it is the estimate. */
 static void commit_part(const lmn__slice_owner *owner, const lmn__part *part)
 {
-    const size_t bytes = part->count * sizeof(float);
-    const bool dense = part->layer->travel_level == 0;
+    const float *estimate = part->layer->average + part->first;
+    const float *sum = owner->mean + part->offset;
     if (owner->tracked != NULL) {
-        const float *next =
-            dense ? part->layer->average + part->first : owner->tracked_next + part->offset;
-        memcpy(owner->tracked + part->offset, next, bytes);
+        add_to(owner->tracked + part->offset, sum, part->count);
+        sum = owner->tracked + part->offset;
     }
-    if (owner->error != NULL && !dense) {
-        memcpy(owner->error + part->offset, owner->error_next + part->offset, bytes);
+    if (owner->error != NULL) {
+        float *const error = owner->error + part->offset;
+#pragma omp simd
+        for (size_t i = 0; i < part->count; i++) {
+            error[i] = (sum[i] + error[i]) - estimate[i];
+        }
+    }
+}
+
+/* A layer that travelled dense has its h set anew, and owes what it owed before. */
+static void commit_dense_part(const lmn__slice_owner *owner, const lmn__part *part)
+{
+    if (owner->tracked != NULL) {
+        memcpy(owner->tracked + part->offset, part->layer->average + part->first,
+               part->count * sizeof(float));
     }
 }
 
@@ -227,7 +223,12 @@ void lmn__slice_owner_commit(lmn__slice_owner *owner)
 {
     const int rank = owner->reducer->team.rank;
     for (size_t i = owner->slices->first_part[rank]; i < owner->slices->first_part[rank + 1]; i++) {
-        commit_part(owner, &owner->slices->parts[i]);
+        const lmn__part *part = &owner->slices->parts[i];
+        if (part->layer->travel_level == 0) {
+            commit_dense_part(owner, part);
+        } else {
+            commit_part(owner, part);
+        }
     }
 }
 

@@ -79,9 +79,9 @@ typedef struct lmn__slice_owner {
     const lmn_reducer *reducer; /* borrowed */
     const lmn__slices *slices;  /* borrowed */
     bool is_shadow;             /* of a bucket that another rank leads: memory is borrowed */
-    float *mean;
-    float *tracked, *tracked_next; /* h; NULL unless the mechanism tracks */
-    float *error, *error_next;     /* E; NULL without error feedback */
+    float *mean;                /* D of this step */
+    float *tracked;             /* h; NULL unless the mechanism tracks */
+    float *error;               /* E; NULL without error feedback */
 } lmn__slice_owner;
 
 /** Errors: LMN_ERR_MEMORY; what was taken is still to be freed. */
@@ -99,7 +99,7 @@ void lmn__slice_owner_free(lmn__slice_owner *owner);
 size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *scatter,
                                unsigned char *message, lmn_error *err);
 
-/** The step counts. After the commit of layers that travelled dense. */
+/** The step counts. When the estimates of all layers are there. */
 void lmn__slice_owner_commit(lmn__slice_owner *owner);
 
 /** The owner of this rank's slice and what carries the means, for tests. */

@@ -7,7 +7,7 @@
 
 rm -rf "${WORK:?}"/*
 mkdir -p "$WORK"
-cd "$WORK"
+cd "$WORK" || exit 1
 # Not below WORK: the lab's names and subnet follow from its folder, and must be each test's own.
 LAMINA_LAB_STATE=$(mktemp -d "${TMPDIR:-/tmp}/lamina-lab-test.XXXXXX")
 export LAMINA_LAB_STATE

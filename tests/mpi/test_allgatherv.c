@@ -97,9 +97,26 @@ static void allgatherv_narrow_window_arrives_everywhere(void **state)
 {
     lmn_world *world = *state;
     world->limits.window = 1;
-    world->limits.part = 5; /* messages of unknown length are never cut */
+    world->limits.part = 5; /* segments of 5 bytes */
     check_gathering(world, 13, 60);
     check_gathering(world, 65536, 20);
+    world->limits = check_usual_limits();
+}
+
+/* Lengths of 0, 1, 2, ... segments and around, up to a capacity that is a multiple or is not. */
+static void allgatherv_messages_of_whole_segments_arrive_everywhere(void **state)
+{
+    lmn_world *world = *state;
+    for (int window = 1; window <= 64; window += 63) {
+        world->limits.window = window;
+        world->limits.segment = 1;
+        check_gathering(world, 4, 60);
+        world->limits.segment = 4;
+        check_gathering(world, 12, 60);
+        check_gathering(world, 13, 60);
+        check_gathering(world, 4, 60);
+        check_gathering(world, 3, 20);
+    }
     world->limits = check_usual_limits();
 }
 
@@ -151,6 +168,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(allgatherv_any_lengths_arrive_everywhere),
         cmocka_unit_test(allgatherv_narrow_window_arrives_everywhere),
+        cmocka_unit_test(allgatherv_messages_of_whole_segments_arrive_everywhere),
         cmocka_unit_test(allgatherv_unfinished_or_unknown_message_is_none),
         cmocka_unit_test(allgatherv_start_bad_message_is_refused),
         cmocka_unit_test(allgatherv_create_above_an_mpi_message_is_refused_everywhere),

@@ -108,7 +108,7 @@ static void alltoallv_narrow_window_arrives_where_it_should(void **state)
 {
     lmn_world *world = *state;
     world->limits.window = 1;
-    world->limits.part = 5; /* messages of unknown length are never cut */
+    world->limits.part = 5; /* segments of 5 bytes */
     check_exchange(world, 13, 60);
     check_exchange(world, MAX_CAPACITY, 10);
     world->limits = check_usual_limits();
@@ -129,6 +129,23 @@ static void alltoallv_nothing_from_nowhere_is_an_exchange_too(void **state)
     }
     assert_true(lmn_collective_bytes_sent(alltoallv) == 0);
     lmn_collective_destroy(alltoallv);
+}
+
+/* Lengths of 0, 1, 2, ... segments and around, up to a capacity that is a multiple or is not. */
+static void alltoallv_messages_of_whole_segments_arrive_where_they_should(void **state)
+{
+    lmn_world *world = *state;
+    for (int window = 1; window <= 64; window += 63) {
+        world->limits.window = window;
+        world->limits.segment = 1;
+        check_exchange(world, 4, 60);
+        world->limits.segment = 4;
+        check_exchange(world, 12, 60);
+        check_exchange(world, 13, 60);
+        check_exchange(world, 4, 60);
+        check_exchange(world, 3, 20);
+    }
+    world->limits = check_usual_limits();
 }
 
 static void alltoallv_unfinished_or_unknown_message_is_none(void **state)
@@ -186,6 +203,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(alltoallv_any_lengths_arrive_where_they_should),
         cmocka_unit_test(alltoallv_narrow_window_arrives_where_it_should),
         cmocka_unit_test(alltoallv_nothing_from_nowhere_is_an_exchange_too),
+        cmocka_unit_test(alltoallv_messages_of_whole_segments_arrive_where_they_should),
         cmocka_unit_test(alltoallv_unfinished_or_unknown_message_is_none),
         cmocka_unit_test(alltoallv_start_bad_messages_are_refused),
         cmocka_unit_test(alltoallv_create_above_an_mpi_message_is_refused_everywhere),

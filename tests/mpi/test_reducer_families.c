@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-enum { STEPS = 8 };
+enum { STEPS = 5 };
 
 typedef struct subject {
     lmn_world *world;
@@ -48,20 +48,23 @@ static lmn_reducer *new_reducer(const subject *s)
     return check_new_reducer(s->world, s->compress, s->feedback, "uniform");
 }
 
+static void ranks_agree_with(const subject *s, const char *allocate)
+{
+    lmn_reducer *reducer = check_new_reducer(s->world, s->compress, s->feedback, allocate);
+    for (uint64_t step = 0; step < STEPS; step++) {
+        const lmn_step_report report = check_run_step(reducer, s->world, step);
+        if (!report.applied) {
+            fail_msg("%s with %s: %s", s->compress, s->feedback, report.reason);
+        }
+        check_same_everywhere(s->world, check_estimate_hash(reducer));
+    }
+    lmn_reducer_destroy(reducer);
+}
+
 static void ranks_agree(const subject *s)
 {
-    const char *const allocators[] = {"uniform", "lgreco:warmup=2,every=3,window=2"};
-    for (size_t a = 0; a < 2; a++) {
-        lmn_reducer *reducer = check_new_reducer(s->world, s->compress, s->feedback, allocators[a]);
-        for (uint64_t step = 0; step < STEPS; step++) {
-            const lmn_step_report report = check_run_step(reducer, s->world, step);
-            if (!report.applied) {
-                fail_msg("%s with %s: %s", s->compress, s->feedback, report.reason);
-            }
-            check_same_everywhere(s->world, check_estimate_hash(reducer));
-        }
-        lmn_reducer_destroy(reducer);
-    }
+    ranks_agree_with(s, "uniform");
+    ranks_agree_with(s, "lgreco:warmup=1,every=2,window=1");
 }
 
 static void finish_estimates_are_identical_on_all_ranks(void **state)
@@ -159,13 +162,25 @@ static void add_step(const subject *s, const lmn_reducer *reducer, size_t layer,
     add_magnitudes(s, reducer, layer, size);
 }
 
+/* missing, of vectors of such a size, is what the errors hold. */
+static void assert_owed(const subject *s, uint64_t step, const double *missing, const double *size,
+                        const double *errors, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (fabs(missing[i] - errors[i]) > 3e-6 * (1.0 + size[i])) {
+            fail_msg("%s with %s, step %d, element %zu: %g is missing, errors are %g", s->compress,
+                     s->feedback, (int)step, i, missing[i], errors[i]);
+        }
+    }
+}
+
 /* The sum of u, plus the mean error, plus what second encodings left out, is the sum of mean g. */
 static void nothing_is_lost(const subject *s)
 {
     const size_t layer = 2;
     size_t error = 0;
     lmn_reducer *reducer =
-        check_new_reducer(s->world, s->compress, s->feedback, "lgreco:warmup=1,every=3,window=2");
+        check_new_reducer(s->world, s->compress, s->feedback, "lgreco:warmup=1,every=2,window=1");
     double *sum = calloc(check_counts[layer], sizeof *sum);
     double *size = calloc(check_counts[layer], sizeof *size);
     assert_non_null(sum);
@@ -174,12 +189,7 @@ static void nothing_is_lost(const subject *s)
         assert_true(check_run_step(reducer, s->world, step).applied);
         add_step(s, reducer, layer, step, sum, size);
         double *errors = mean_state(s, reducer, layer, error, true);
-        for (size_t i = 0; i < check_counts[layer]; i++) {
-            if (fabs(sum[i] - errors[i]) > 3e-6 * (1.0 + size[i])) {
-                fail_msg("%s with %s, step %d, element %zu: %g is missing, errors are %g",
-                         s->compress, s->feedback, (int)step, i, sum[i], errors[i]);
-            }
-        }
+        assert_owed(s, step, sum, size, errors, check_counts[layer]);
         free(errors);
     }
     free(sum);
@@ -252,11 +262,11 @@ static void skipped_steps_leave_no_trace(const subject *s)
 {
     lmn_reducer *reducer = new_reducer(s);
     lmn_reducer *twin = new_reducer(s);
-    for (uint64_t step = 0; step < 4; step++) {
+    for (uint64_t step = 0; step < 3; step++) {
         (void)check_run_step(reducer, s->world, step);
         (void)check_run_step(twin, s->world, step);
         const uint64_t before = check_state_hash(reducer);
-        poison(s, reducer, step, step % CHECK_LAYERS);
+        poison(s, reducer, step, (step + 1) % CHECK_LAYERS);
         assert_true(check_state_hash(reducer) == before);
         assert_true(check_state_hash(twin) == before);
     }
@@ -276,7 +286,7 @@ static void finish_skipped_step_leaves_every_byte_of_state(void **state)
 /* After any number of steps, so that states are in either of their places. */
 static void resumed_is_the_same(const subject *s)
 {
-    for (uint64_t saved = 1; saved <= 4; saved += 3) {
+    for (uint64_t saved = 1; saved <= 2; saved++) {
         lmn_reducer *first = new_reducer(s);
         lmn_reducer *second = new_reducer(s);
         for (uint64_t step = 0; step < saved; step++) {
@@ -284,7 +294,7 @@ static void resumed_is_the_same(const subject *s)
         }
         (void)check_run_step(second, s->world, 77); /* it has something to forget */
         check_copy_state(first, second);
-        for (uint64_t step = saved; step < saved + 3; step++) {
+        for (uint64_t step = saved; step < saved + 2; step++) {
             (void)check_run_step(first, s->world, step);
             (void)check_run_step(second, s->world, step);
             assert_true(check_estimate_hash(first) == check_estimate_hash(second));

@@ -142,6 +142,10 @@ static void trainer_run_after_warm_up_allocates_nothing(void **state)
                 "sgd:momentum=0.9");
     check_steps(*state, "topk:density=0.05", "ef21", "uniform", "adamw");
     check_steps(*state, "dense", "none", "uniform", "sgd");
+    check_steps(*state, "quant:bits=4", "econtrol", "lgreco:every=5,window=3", "sgd");
+    check_steps(*state, "randk:density=0.05", "ec", "uniform", "sgd");
+    check_steps(*state, "int", "ef21", "uniform", "sgd");
+    check_steps(*state, "lowrank:rank=2", "ec", "lgreco:every=5,window=3", "sgd");
 #endif
 }
 

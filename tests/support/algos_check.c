@@ -188,6 +188,45 @@ lmn_decode_job check_message_of(const check_encoding *encoding)
                             .payload_bytes = encoding->job.payload_bytes};
 }
 
+check_coded check_code(const char *spec, const float *vector, size_t count, uint32_t step)
+{
+    lmn_error err = lmn_error_none();
+    check_coded coded = {.compressor = check_new_compressor(spec),
+                         .decoded = check_new_floats(count)};
+    coded.encoding = check_new_encoding(
+        coded.compressor, lmn_compressor_static_level(coded.compressor), lmn_layer_flat(count));
+    coded.encoding->job.stream.step = step;
+    check_encode(coded.compressor, vector, coded.encoding);
+    const lmn_decode_job message = check_message_of(coded.encoding);
+    if (lmn_compressor_check(coded.compressor, &message, &err) != LMN_OK) {
+        fail_msg("%s: %s", spec, err.message);
+    }
+    lmn_compressor_decode_add(coded.compressor, &message, 1.0F, coded.decoded);
+    return coded;
+}
+
+void check_free_coded(check_coded *coded)
+{
+    check_free_encoding(coded->encoding);
+    lmn_free(coded->decoded);
+    lmn_compressor_destroy(coded->compressor);
+}
+
+lmn_status check_damaged(const check_coded *coded, size_t offset, const void *bytes, size_t n)
+{
+    lmn_error err = lmn_error_none();
+    lmn_decode_job message = check_message_of(coded->encoding);
+    assert_true(offset + n <= message.payload_bytes);
+    unsigned char *copy = check_new_bytes(message.payload_bytes);
+    memcpy(copy, message.payload, message.payload_bytes);
+    memcpy(copy + offset, bytes, n);
+    message.payload = copy;
+    const lmn_status status = lmn_compressor_check(coded->compressor, &message, &err);
+    assert_true(status == LMN_OK || strlen(err.message) > 0);
+    lmn_free(copy);
+    return status;
+}
+
 /* One rank at work: what its source and its states are made of. */
 typedef struct worker {
     check_ranks *ranks;

@@ -59,6 +59,20 @@ void check_encode(const lmn_compressor *compressor, const float *original,
 /** The message as a receiver sees it. */
 lmn_decode_job check_message_of(const check_encoding *encoding);
 
+/** A vector, encoded at the static level of a spec and decoded again. */
+typedef struct check_coded {
+    lmn_compressor *compressor;
+    check_encoding *encoding;
+    float *decoded; /* [count] C(v) */
+} check_coded;
+
+/** With the random numbers of a step. */
+check_coded check_code(const char *spec, const float *vector, size_t count, uint32_t step);
+void check_free_coded(check_coded *coded);
+
+/** The status of checking a message of `coded` whose bytes at `offset` were overwritten. */
+lmn_status check_damaged(const check_coded *coded, size_t offset, const void *bytes, size_t n);
+
 /** Ranks that reduce one layer together, as lamina/reducer.h does, in one process. */
 typedef struct check_ranks {
     size_t n_ranks;

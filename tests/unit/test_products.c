@@ -248,11 +248,11 @@ static void orthonormalise_dependent_columns_become_zero(void **state)
     /* The second is a multiple of the first, the fourth is zero. */
     for (size_t i = 0; i < LENGTH; i++) {
         columns[LENGTH + i] = -4.0F * columns[i];
-        columns[3 * LENGTH + i] = 0.0F;
+        columns[(size_t)3 * LENGTH + i] = 0.0F;
     }
     lmn__orthonormalise(columns, N, LENGTH);
     assert_int_equal(check_orthonormal(columns, N, LENGTH), 2);
-    assert_true(columns[LENGTH] == 0.0F && columns[3 * LENGTH] == 0.0F);
+    assert_true(columns[LENGTH] == 0.0F && columns[(size_t)3 * LENGTH] == 0.0F);
     lmn_free(columns);
 }
 

@@ -132,6 +132,17 @@ static void assert_round_trip(const entries *e, lmn_sparse_values format)
     free_message(&message);
 }
 
+static void assert_round_trips(size_t n, lmn_range range)
+{
+    for (pattern layout = PATTERN_SPREAD; layout < PATTERN_COUNT; layout++) {
+        entries e = new_entries(n, range, layout);
+        for (int format = 0; format < LMN_SPARSE_VALUES_COUNT; format++) {
+            assert_round_trip(&e, (lmn_sparse_values)format);
+        }
+        free_entries(&e);
+    }
+}
+
 static void write_any_support_and_format_reads_back(void **state)
 {
     (void)state;
@@ -140,14 +151,7 @@ static void write_any_support_and_format_reads_back(void **state)
         const size_t d = spans[i];
         const size_t counts[] = {0, 1, d / 1000, d / 100, d / 20, d / 4, d / 2, d - 1, d};
         for (size_t j = 0; j < sizeof counts / sizeof counts[0]; j++) {
-            const lmn_range range = {.first = j % 2 == 0 ? 0 : 12345, .count = d};
-            for (pattern layout = PATTERN_SPREAD; layout < PATTERN_COUNT; layout++) {
-                entries e = new_entries(counts[j], range, layout);
-                for (int format = 0; format < LMN_SPARSE_VALUES_COUNT; format++) {
-                    assert_round_trip(&e, (lmn_sparse_values)format);
-                }
-                free_entries(&e);
-            }
+            assert_round_trips(counts[j], (lmn_range){.first = j % 2 == 0 ? 0 : 12345, .count = d});
         }
     }
 }
@@ -174,6 +178,17 @@ static void assert_code_reads_back(lmn_sparse_indices code, const entries *e)
     free(block);
 }
 
+static void assert_codes_read_back(size_t n, lmn_range range)
+{
+    for (pattern layout = PATTERN_SPREAD; layout < PATTERN_COUNT; layout++) {
+        entries e = new_entries(n, range, layout);
+        for (int code = 0; code < LMN_SPARSE_INDICES_COUNT; code++) {
+            assert_code_reads_back((lmn_sparse_indices)code, &e);
+        }
+        free_entries(&e);
+    }
+}
+
 static void every_code_of_any_support_reads_back(void **state)
 {
     (void)state;
@@ -182,13 +197,7 @@ static void every_code_of_any_support_reads_back(void **state)
         const size_t d = spans[i];
         const size_t counts[] = {1, 2, 1 + d / 700, 1 + d / 90, 1 + d / 3, d};
         for (size_t j = 0; j < sizeof counts / sizeof counts[0] && counts[j] <= d; j++) {
-            for (pattern layout = PATTERN_SPREAD; layout < PATTERN_COUNT; layout++) {
-                entries e = new_entries(counts[j], (lmn_range){.first = 77, .count = d}, layout);
-                for (int code = 0; code < LMN_SPARSE_INDICES_COUNT; code++) {
-                    assert_code_reads_back((lmn_sparse_indices)code, &e);
-                }
-                free_entries(&e);
-            }
+            assert_codes_read_back(counts[j], (lmn_range){.first = 77, .count = d});
         }
     }
 }
@@ -317,32 +326,43 @@ static void bytes_max_bounds_every_smaller_message_closely(void **state)
     assert_int_equal(lmn_sparse_bytes_max(d + 9, d, LMN_SPARSE_F32), 8 + 632 + 4 * d);
 }
 
+/* By how much rounding may move value i: half a step of its block. */
+static double half_step(const float *values, size_t n, size_t i, lmn_sparse_values format)
+{
+    if (format == LMN_SPARSE_BF16) {
+        return ldexp(fabs((double)values[i]), -8);
+    }
+    double largest = 0.0;
+    for (size_t j = i / 512 * 512; j < n && j < (i / 512 + 1) * 512; j++) {
+        largest = fmax(largest, fabs((double)values[j]));
+    }
+    return largest / (format == LMN_SPARSE_Q8 ? 127.0 : 7.0) / 2.0;
+}
+
+static void assert_rounding_is_close(const float *values, size_t n, lmn_sparse_values format)
+{
+    float *rounded = check_new_floats(n);
+    memcpy(rounded, values, n * sizeof values[0]);
+    lmn_sparse_round(rounded, n, format);
+    for (size_t i = 0; i < n; i++) {
+        const double off = fabs((double)rounded[i] - (double)values[i]);
+        assert_true(off <= half_step(values, n, i, format) * (1.0 + 1e-6) + 0x1p-100);
+    }
+    lmn_free(rounded);
+}
+
 static void round_stays_within_half_a_step(void **state)
 {
     (void)state;
     const size_t n = 1300;
     float *values = check_new_floats(n);
-    float *rounded = check_new_floats(n);
     for (check_kind kind = CHECK_NORMAL; kind < CHECK_KINDS; kind++) {
         check_fill(values, n, kind, 21);
         for (int format = 1; format < LMN_SPARSE_VALUES_COUNT; format++) {
-            memcpy(rounded, values, n * sizeof values[0]);
-            lmn_sparse_round(rounded, n, (lmn_sparse_values)format);
-            for (size_t i = 0; i < n; i++) {
-                double largest = 0.0;
-                for (size_t j = i / 512 * 512; j < n && j < (i / 512 + 1) * 512; j++) {
-                    largest = fmax(largest, fabs((double)values[j]));
-                }
-                const double steps = format == LMN_SPARSE_Q8 ? 127.0 : 7.0;
-                const double half = format == LMN_SPARSE_BF16 ? ldexp(fabs((double)values[i]), -8)
-                                                              : largest / steps / 2.0;
-                const double off = fabs((double)rounded[i] - (double)values[i]);
-                assert_true(off <= half * (1.0 + 1e-6) + 0x1p-100);
-            }
+            assert_rounding_is_close(values, n, (lmn_sparse_values)format);
         }
     }
     lmn_free(values);
-    lmn_free(rounded);
 }
 
 static void round_extreme_values_stays_finite(void **state)
@@ -391,6 +411,17 @@ static void damage(const lmn_sparse_message *message, uint64_t trial)
     free(copy);
 }
 
+static void damage_entries(const entries *e)
+{
+    for (int format = 0; format < LMN_SPARSE_VALUES_COUNT; format++) {
+        const lmn_sparse_message message = write(e, (lmn_sparse_values)format);
+        for (uint64_t trial = 0; trial < 300; trial++) {
+            damage(&message, trial);
+        }
+        free_message(&message);
+    }
+}
+
 static void check_damaged_bytes_do_no_harm(void **state)
 {
     (void)state;
@@ -398,13 +429,7 @@ static void check_damaged_bytes_do_no_harm(void **state)
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         for (pattern layout = PATTERN_SPREAD; layout < PATTERN_COUNT; layout++) {
             entries e = new_entries(counts[i], (lmn_range){.first = 500, .count = 2000}, layout);
-            for (int format = 0; format < LMN_SPARSE_VALUES_COUNT; format++) {
-                const lmn_sparse_message message = write(&e, (lmn_sparse_values)format);
-                for (uint64_t trial = 0; trial < 300; trial++) {
-                    damage(&message, trial);
-                }
-                free_message(&message);
-            }
+            damage_entries(&e);
             free_entries(&e);
         }
     }
@@ -421,7 +446,7 @@ static void check_random_index_blocks_do_no_harm(void **state)
         lmn_stream_u32(&stream, 0, 64, words);
         const lmn_sparse_indices code = (lmn_sparse_indices)(words[0] % LMN_SPARSE_INDICES_COUNT);
         const size_t n = 1 + words[1] % 8;
-        const size_t bytes = code == LMN_SPARSE_DELTA ? 4 * (1 + words[2] % 4)
+        const size_t bytes = code == LMN_SPARSE_DELTA ? 4 * (size_t)(1 + words[2] % 4)
                                                       : lmn__sparse_index_bytes(code, n, 200);
         for (size_t i = 4; i < 64; i++) {
             words[i] &= words[i] >> 16 & words[i] << 7 & 0x7F7F7F7FU; /* few bits set */

@@ -110,7 +110,8 @@ typedef struct grid {
 
 static grid grid_of(size_t level, int n_ranks, float maximum)
 {
-    const float limit = (float)(largest_sum(level) / n_ranks);
+    const int quotient = largest_sum(level) / n_ranks;
+    const float limit = (float)quotient;
     grid g = {.limit = limit};
     if (maximum >= SMALLEST_MAXIMUM && limit > 0.0F) {
         g.inverse = limit / maximum;

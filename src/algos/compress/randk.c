@@ -20,6 +20,7 @@
  */
 #include "compress_internal.h"
 #include "levels_internal.h"
+#include "simd/buckets.h"
 
 #include <assert.h>
 #include <stdint.h>
@@ -28,8 +29,9 @@
 
 /* Places that are drawn together. */
 #define BATCH ((size_t)256)
-/* Words of the stream in front of those of the strata. */
-#define WORDS_OF_TURN 4
+/* Words of a block of the stream. The first block gives the turn, the others a word to a stratum.
+ */
+#define BLOCK ((size_t)4)
 /* Below so many entries threads cost more than they save. */
 #define PARALLEL_MIN ((size_t)32768)
 
@@ -136,10 +138,7 @@ static void error_curve(const void *config_memory, const float *vector, lmn_laye
 {
     (void)scratch;
     const randk_config *config = config_memory;
-    double energy = 0.0;
-    for (size_t i = 0; i < shape.count; i++) {
-        energy += (double)vector[i] * (double)vector[i];
-    }
+    const double energy = lmn__bucket_kernels_variant(0)->measure->energy(vector, shape.count);
     for (size_t level = 1; level <= config->densities.count; level++) {
         squared_error_out[level] =
             shape.count == 0 ? 0.0 : energy * expected_loss(config, level, shape.count);
@@ -150,6 +149,7 @@ static void error_curve(const void *config_memory, const float *vector, lmn_laye
 
 /* Where the k entries of a step are. Place p of the turned vector is entry (p + turn) % count. */
 typedef struct support {
+    const lmn__word_kernels *kernels;
     lmn_stream stream;
     size_t count;
     size_t k;
@@ -160,7 +160,8 @@ typedef struct support {
 
 static support support_of(const randk_config *config, const lmn_rounds_job *job)
 {
-    support s = {.stream = job->stream,
+    support s = {.kernels = lmn__bucket_kernels_variant(0)->word,
+                 .stream = job->stream,
                  .count = job->shape.count,
                  .k = entries_sent(config, job->level, job->shape.count)};
     if (s.count == 0) {
@@ -189,22 +190,29 @@ static size_t stratum_at(const support *s, size_t place)
 }
 
 /* The entries that strata first .. first + n - 1 give; n <= BATCH. */
-static void draw(const support *s, size_t first, size_t n, size_t *entries)
+static void draw(const support *s, size_t first, size_t n, size_t *restrict entries)
 {
-    uint32_t words[BATCH];
-    lmn_stream_u32(&s->stream, WORDS_OF_TURN + first, n, words);
+    /* Whole blocks, of which the first words may be those of strata before. */
+    uint32_t blocks[BATCH + 2 * BLOCK];
+    const size_t skipped = first % BLOCK;
+    const size_t n_blocks = (skipped + n + BLOCK - 1) / BLOCK;
+    s->kernels->words(&s->stream, (uint32_t)(1 + first / BLOCK), n_blocks, blocks);
+    const uint32_t *const words = blocks + skipped;
+    const size_t length = s->length;
+    const size_t n_longer = s->n_longer;
+    const size_t count = s->count;
+    size_t start = stratum_start(s, first) + s->turn;
     for (size_t i = 0; i < n; i++) {
-        const size_t stratum = first + i;
-        const uint64_t length = s->length + (stratum < s->n_longer ? 1 : 0);
-        const size_t place = stratum_start(s, stratum) + (size_t)(words[i] * length >> 32);
-        const size_t turned = place + s->turn;
-        entries[i] = turned < s->count ? turned : turned - s->count;
+        const size_t mine = length + (first + i < n_longer);
+        const size_t turned = start + (size_t)((uint64_t)words[i] * mine >> 32);
+        entries[i] = turned < count ? turned : turned - count;
+        start += mine;
     }
 }
 
-static size_t batch_size(const support *s, size_t first)
+static size_t batch_size(size_t first, size_t end)
 {
-    return s->k - first < BATCH ? s->k - first : BATCH;
+    return end - first < BATCH ? end - first : BATCH;
 }
 
 /* ------------------------------------------------------------------ rounds */
@@ -230,18 +238,18 @@ static void encode(const void *config, const lmn_rounds_job *job, size_t round)
     assert(round == 0);
     (void)round;
     const support s = support_of(config, job);
-    float *const own = job->own[0];
+    const float *const vector = job->vector;
+    float *restrict const own = job->own[0];
+    float *restrict const numbers = job->numbers[0];
 #pragma omp parallel for schedule(static) if (s.k >= PARALLEL_MIN)
     for (size_t first = 0; first < s.k; first += BATCH) {
         size_t entries[BATCH];
-        const size_t n = batch_size(&s, first);
+        const size_t n = batch_size(first, s.k);
         draw(&s, first, n, entries);
         for (size_t i = 0; i < n; i++) {
-            own[first + i] = job->vector[entries[i]];
+            own[first + i] = vector[entries[i]];
+            numbers[first + i] = own[first + i];
         }
-    }
-    if (s.k > 0) {
-        memcpy(job->numbers[0], own, s.k * sizeof *own);
     }
 }
 
@@ -259,7 +267,7 @@ static void decode_add(const void *config, const lmn_rounds_job *job, float weig
 #pragma omp parallel for schedule(static) if (s.k >= PARALLEL_MIN)
     for (size_t first = 0; first < s.k; first += BATCH) {
         size_t entries[BATCH];
-        const size_t n = batch_size(&s, first);
+        const size_t n = batch_size(first, s.k);
         draw(&s, first, n, entries);
         for (size_t i = 0; i < n; i++) {
             acc[entries[i]] += factor * sums[first + i];
@@ -276,7 +284,7 @@ static void sent_run(const support *s, const float *own, float scale, size_t pla
     const size_t end = count == 0 ? 0 : stratum_at(s, place + count - 1) + 1;
     for (size_t first = count == 0 ? 0 : stratum_at(s, place); first < end; first += BATCH) {
         size_t entries[BATCH];
-        const size_t n = end - first < BATCH ? end - first : BATCH;
+        const size_t n = batch_size(first, end);
         draw(s, first, n, entries);
         for (size_t i = 0; i < n; i++) {
             /* The outer strata may give entries outside of the tile. */

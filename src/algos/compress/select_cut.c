@@ -140,20 +140,31 @@ void lmn__cut_apply(const lmn__cut *cut, lmn__entries *entries)
     }
 }
 
+/* The square of a value whose key is below the cut's, else 0. */
+static double square_below(float value, int32_t key)
+{
+    const double number = (int32_t)lmn__key(value) < key ? (double)value : 0.0;
+    return number * number;
+}
+
 double lmn__cut_energy_below(const lmn__cut *cut, const lmn__entries *entries)
 {
+    const int32_t key = (int32_t)cut->key;
+    const float *values = entries->values;
     double sums[LANES] = {0.0};
-    const size_t whole = entries->n / LANES * LANES;
-    for (size_t i = 0; i < entries->n; i++) {
-        const float value = entries->values[i];
-        const double number = lmn__key(value) < cut->key ? (double)value : 0.0;
-        sums[i < whole ? i % LANES : 0] += number * number;
+    size_t i = 0;
+    for (; i + LANES <= entries->n; i += LANES) {
+#pragma omp simd
+        for (size_t lane = 0; lane < LANES; lane++) {
+            sums[lane] += square_below(values[i + lane], key);
+        }
     }
-    double edge = 0.0;
-    float edge_magnitude = 0.0F;
-    memcpy(&edge_magnitude, &cut->key, sizeof edge_magnitude);
-    edge = (double)edge_magnitude * (double)edge_magnitude;
-    double sum = (double)(cut->n_ties - cut->n_equal) * edge;
+    for (; i < entries->n; i++) {
+        sums[0] += square_below(values[i], key);
+    }
+    float edge = 0.0F;
+    memcpy(&edge, &cut->key, sizeof edge);
+    double sum = (double)(cut->n_ties - cut->n_equal) * ((double)edge * (double)edge);
     for (size_t lane = 0; lane < LANES; lane++) {
         sum += sums[lane];
     }

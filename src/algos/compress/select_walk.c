@@ -121,7 +121,8 @@ static size_t count_from(const float *values, size_t n, uint32_t floor)
 /*
  * The k largest of the vector are expected to be `share` of the sample, give or take sqrt(share). A
  * hint is taken if a little more than that reach it, but not several times as many; else the floor
- * is what twice the share reach.
+ * is what half as many again and some more reach, because samples in runs vary more than single
+ * ones.
  */
 uint32_t lmn__walk_floor(const lmn_source *source, size_t count, size_t k, uint32_t hint,
                          const lmn__entries *entries, void *work)
@@ -133,11 +134,11 @@ uint32_t lmn__walk_floor(const lmn_source *source, size_t count, size_t k, uint3
     take_sample(source, count, entries->values);
     const double share = (double)SAMPLE * (double)k / (double)count;
     const double spread = sqrt(share);
-    const double wanted = 2.0 * share + 4.0 * spread + 8.0;
+    const double wanted = 1.5 * share + 6.0 * spread + 8.0;
     if (hint != 0) {
         const double reached = (double)count_from(entries->values, SAMPLE, hint);
         if (reached >= 1.1 * share - (share < 32.0 ? 2.0 * spread : 0.0) &&
-            reached <= 1.5 * wanted) {
+            reached <= 2.0 * wanted) {
             return hint;
         }
     }

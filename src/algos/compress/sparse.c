@@ -185,17 +185,38 @@ void lmn_sparse_read(const lmn_sparse_message *message, uint32_t *indices, float
     }
 }
 
-void lmn_sparse_add(const lmn_sparse_message *message, float weight, float *acc)
+/* A reader whose indices count from the start of the range. */
+static reader reader_from_zero(const lmn_sparse_message *message)
 {
     lmn_sparse_message here = *message;
     here.range.first = 0;
-    reader from = reader_of(&here);
+    return reader_of(&here);
+}
+
+void lmn_sparse_add(const lmn_sparse_message *message, float weight, float *acc)
+{
+    reader from = reader_from_zero(message);
     uint32_t indices[LMN__SPARSE_BLOCK];
     float values[LMN__SPARSE_BLOCK];
     while (from.cursor.done < from.n) {
         const size_t count = read_block(&from, indices, values);
         for (size_t i = 0; i < count; i++) {
             acc[indices[i]] += weight * values[i];
+        }
+    }
+}
+
+void lmn_sparse_sum_add(lmn_sparse_sum *sum, const lmn_sparse_message *message, float weight)
+{
+    assert(message->range.count == sum->range.count);
+    reader from = reader_from_zero(message);
+    uint32_t indices[LMN__SPARSE_BLOCK];
+    float values[LMN__SPARSE_BLOCK];
+    while (from.cursor.done < from.n) {
+        const size_t count = read_block(&from, indices, values);
+        for (size_t i = 0; i < count; i++) {
+            sum->sum[indices[i]] += weight * values[i];
+            sum->marks[indices[i] / 64] |= (uint64_t)1 << indices[i] % 64;
         }
     }
 }

@@ -1,15 +1,13 @@
 /*
- * Cutting sparse entries into ranges, and adding up what arrives for one range.
+ * Cutting sparse entries into ranges, and the sum of what arrives for one range.
  *
  * A sum is kept dense, with a bit for each element that any message had: messages are added at the
- * speed of plain decoding, and the entries come out in order without sorting.
+ * speed of plain decoding (sparse.c), and the entries come out in order without sorting.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "lamina/memory.h"
 #include "sparse_internal.h"
-
-#include <assert.h>
 
 #define WORD_BITS ((size_t)64)
 
@@ -54,26 +52,6 @@ lmn_sparse_sum lmn_sparse_sum_of(lmn_range range, void *memory)
     unsigned char *const marks =
         (unsigned char *)memory + lmn_align_up(range.count * sizeof(float));
     return (lmn_sparse_sum){.range = range, .sum = memory, .marks = (uint64_t *)(void *)marks};
-}
-
-void lmn_sparse_sum_add(lmn_sparse_sum *sum, const lmn_sparse_message *message, float weight)
-{
-    assert(message->range.count == sum->range.count);
-    const size_t n = lmn_sparse_count(message);
-    lmn_sparse_message here = *message;
-    here.range.first = 0;
-    lmn_sparse_add(&here, weight, sum->sum);
-    lmn__sparse_cursor cursor = lmn__sparse_cursor_at(
-        lmn_sparse_indices_of(&here), here.payload + sizeof(lmn__sparse_header), n, here.range);
-    uint32_t indices[LMN__SPARSE_BLOCK];
-    while (cursor.done < n) {
-        const size_t rest = n - cursor.done;
-        const size_t count = rest < LMN__SPARSE_BLOCK ? rest : LMN__SPARSE_BLOCK;
-        lmn__sparse_cursor_read(&cursor, count, indices);
-        for (size_t i = 0; i < count; i++) {
-            sum->marks[indices[i] / WORD_BITS] |= (uint64_t)1 << indices[i] % WORD_BITS;
-        }
-    }
 }
 
 size_t lmn_sparse_sum_count(const lmn_sparse_sum *sum)

@@ -123,7 +123,7 @@ static void pack(const uint8_t *codes, size_t count, unsigned char *bytes)
 static void unpack(const unsigned char *bytes, size_t count, uint8_t *codes)
 {
     for (size_t i = 0; i < count; i++) {
-        codes[i] = (uint8_t)(bytes[i / 2] >> 4 * (i % 2) & 0xFU);
+        codes[i] = (uint8_t)((unsigned)bytes[i / 2] >> 4 * (i % 2) & 0xFU);
     }
 }
 

@@ -97,44 +97,42 @@ static void gram_of(const float *columns, size_t n, size_t length, double *gram)
 
 /* ------------------------------------------------------------------ the two ways */
 
-/* Scratch: the transpose of a matrix that is higher than wide, or the two sides of the subspace;
-   the Gram matrix; eigenvalues. */
-typedef struct workspace {
-    float *left, *right;
-    double *gram;
-    double *values;
-    size_t bytes;
-} workspace;
-
 static size_t subspace_of(size_t side, size_t rank_max)
 {
     return smaller(side, rank_max + EXTRA_COLUMNS);
 }
 
-static workspace cut(size_t rows, size_t cols, size_t rank_max, unsigned char *scratch)
+/* Where things are in scratch memory, bytes. On the left the transpose of a matrix that is higher
+   than wide, or one side of the subspace, whose other side is on the right. */
+typedef struct layout {
+    size_t right, gram, values, end;
+} layout;
+
+static layout layout_of(size_t rows, size_t cols, size_t rank_max)
 {
     const size_t side = smaller(rows, cols);
     const bool is_exact = side <= LMN__SPECTRUM_EXACT;
     const size_t n = is_exact ? side : subspace_of(side, rank_max);
-    const size_t left = is_exact ? (rows > cols ? rows * cols : 0) : n * rows;
+    const size_t transpose = rows > cols ? rows * cols : 0;
+    const size_t left = is_exact ? transpose : n * rows;
     const size_t right = is_exact ? 0 : n * cols;
-    const size_t at_right = lmn_align_up(left * sizeof(float));
-    const size_t at_gram = at_right + lmn_align_up(right * sizeof(float));
-    const size_t at_values = at_gram + lmn_align_up(n * n * sizeof(double));
-    workspace w = {.bytes = at_values + lmn_align_up(n * sizeof(double))};
-    if (scratch != NULL) {
-        w.left = (float *)scratch;
-        w.right = (float *)(scratch + at_right);
-        w.gram = (double *)(scratch + at_gram);
-        w.values = (double *)(scratch + at_values);
-    }
-    return w;
+    layout l = {.right = lmn_align_up(left * sizeof(float))};
+    l.gram = l.right + lmn_align_up(right * sizeof(float));
+    l.values = l.gram + lmn_align_up(n * n * sizeof(double));
+    l.end = l.values + lmn_align_up(n * sizeof(double));
+    return l;
 }
 
 size_t lmn__spectrum_scratch_bytes(size_t rows, size_t cols, size_t rank_max)
 {
-    return cut(rows, cols, rank_max, NULL).bytes;
+    return layout_of(rows, cols, rank_max).end;
 }
+
+typedef struct workspace {
+    float *left, *right;
+    double *gram;
+    double *values;
+} workspace;
 
 /* Squared singular values of a matrix whose shorter side is `side`. */
 static void exact_values(const float *matrix, size_t rows, size_t cols, const workspace *w)
@@ -174,7 +172,12 @@ void lmn__spectrum_rest(const float *matrix, size_t rows, size_t cols, size_t ra
                         double *rest_out, void *scratch)
 {
     const size_t side = smaller(rows, cols);
-    const workspace w = cut(rows, cols, rank_max, scratch);
+    const layout l = layout_of(rows, cols, rank_max);
+    unsigned char *const bytes = scratch;
+    const workspace w = {.left = scratch,
+                         .right = (float *)(bytes + l.right),
+                         .gram = (double *)(bytes + l.gram),
+                         .values = (double *)(bytes + l.values)};
     if (side <= LMN__SPECTRUM_EXACT) {
         exact_values(matrix, rows, cols, &w);
         double rest = 0.0;

@@ -11,15 +11,13 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "compress_internal.h"
+#include "levels_internal.h"
 #include "topk_internal.h"
 
-#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 
-#define DENSITIES_MAX (LMN_SPEC_LIST_MAX + 1)
 /* Scaled values share a scale over so many entries. */
 #define SCALED_BLOCK ((size_t)512)
 
@@ -28,16 +26,10 @@ typedef struct topk_config {
     lmn_spec_list levels;
     uint64_t format; /* lmn_sparse_values */
     bool reuse;
-    /* Derived: densities of levels 1, 2, ..., descending. */
-    size_t n_densities;
-    double densities[DENSITIES_MAX];
+    /* Derived. */
+    lmn__level_list densities;
     size_t static_level;
 } topk_config;
-
-/* The range that L-GreCo searches by default: down to half of the static level, because a layer
-   that is refreshed ever more rarely learns from ever older gradients, whatever its share of the
-   error. */
-static const double default_multiples[] = {20.0, 10.0, 5.0, 2.0, 0.5};
 
 static const topk_config defaults = {.density = 0.01};
 
@@ -70,59 +62,31 @@ static const lmn_spec_field fields[] = {
              "it anew every 32 steps (no)"},
 };
 
-/* Insert a density in descending order, once. Returns its level. */
-static size_t insert_density(topk_config *config, double density)
-{
-    size_t place = 0;
-    while (place < config->n_densities && config->densities[place] > density) {
-        place++;
-    }
-    if (place == config->n_densities || config->densities[place] < density) {
-        memmove(&config->densities[place + 1], &config->densities[place],
-                (config->n_densities - place) * sizeof config->densities[0]);
-        config->densities[place] = density;
-        config->n_densities++;
-    }
-    return place + 1;
-}
-
 static lmn_status complete(void *config_memory, lmn_error *err)
 {
     (void)err;
     topk_config *config = config_memory;
-    for (size_t i = 0; i < config->levels.count; i++) {
-        (void)insert_density(config, config->levels.values[i]);
-    }
-    const size_t n_multiples = sizeof default_multiples / sizeof default_multiples[0];
-    for (size_t i = 0; i < n_multiples && config->levels.count == 0; i++) {
-        const double density = default_multiples[i] * config->density;
-        if (density <= 1.0) {
-            (void)insert_density(config, density);
-        }
-    }
-    config->static_level = insert_density(config, config->density);
+    config->static_level =
+        lmn__density_levels(config->density, &config->levels, &config->densities);
     return LMN_OK;
 }
 
 static lmn__compressor_levels levels(const void *config_memory)
 {
     const topk_config *config = config_memory;
-    return (lmn__compressor_levels){.count = config->n_densities + 1,
+    return (lmn__compressor_levels){.count = config->densities.count + 1,
                                     .static_level = config->static_level};
 }
 
 static void level_format(const void *config_memory, size_t level, char *text, size_t capacity)
 {
     const topk_config *config = config_memory;
-    (void)snprintf(text, capacity, "density=%.6g", config->densities[level - 1]);
+    (void)snprintf(text, capacity, "density=%.6g", config->densities.values[level - 1]);
 }
 
-/* k = ceil(density * count); the slack keeps 0.07 of 100, a hair above 7 in binary, at 7. */
 static size_t entries_kept(const topk_config *config, size_t level, size_t count)
 {
-    const double wanted = ceil(config->densities[level - 1] * (double)count * (1.0 - 1e-12));
-    const size_t k = wanted < (double)count ? (size_t)wanted : count;
-    return k == 0 && count > 0 ? 1 : k;
+    return lmn__entries_kept(config->densities.values[level - 1], count);
 }
 
 static lmn__topk_quota quota_of(const topk_config *config, size_t level, size_t count)
@@ -240,13 +204,13 @@ static void error_curve(const void *config_memory, const float *vector, lmn_laye
                         double *squared_error_out, void *scratch)
 {
     const topk_config *config = config_memory;
-    size_t kept[DENSITIES_MAX] = {0};
-    for (size_t i = 0; i < config->n_densities; i++) {
+    size_t kept[LMN__LEVELS_MAX] = {0};
+    for (size_t i = 0; i < config->densities.count; i++) {
         kept[i] = entries_kept(config, i + 1, shape.count);
         squared_error_out[i + 1] = 0.0;
     }
     if (shape.count > 0) {
-        lmn__topk_error_curve(vector, shape.count, kept, config->n_densities,
+        lmn__topk_error_curve(vector, shape.count, kept, config->densities.count,
                               (lmn_sparse_values)config->format, squared_error_out + 1, scratch);
     }
 }

@@ -98,10 +98,10 @@ static void add_fp16(const uint16_t *halves, size_t n, float down, float weight,
 
 static uint16_t largest(const uint16_t *halves, size_t n)
 {
-    int16_t most = 0;
+    int32_t most = 0;
 #pragma omp simd reduction(max : most)
     for (size_t i = 0; i < n; i++) {
-        const int16_t key = (int16_t)(halves[i] & INT16_MAX);
+        const int32_t key = halves[i] & INT16_MAX;
         most = key > most ? key : most;
     }
     return (uint16_t)most;

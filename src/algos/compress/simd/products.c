@@ -9,7 +9,6 @@
  */
 #include "products.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #if defined(__AVX512F__)
@@ -22,10 +21,13 @@
 #define LANES      4
 #define SIDE_BLOCK 1
 #endif
-#define PARTS      (LMN__SUMS / LANES)
-#define GROUP      4 /* columns of the thin matrix */
-#define WIDE_LANES (LANES / 2)
-#define WIDE_PARTS (LMN__SUMS / WIDE_LANES)
+#define PARTS         (LMN__SUMS / LANES)
+#define GROUP         4 /* columns of the thin matrix */
+#define OUTER_ROWS    4 /* of an outer product, that are made together, */
+#define OUTER_VECTORS 2 /* and so many vectors of each */
+#define OUTER_STEP    ((size_t)OUTER_VECTORS * LANES)
+#define WIDE_LANES    (LANES / 2)
+#define WIDE_PARTS    (LMN__SUMS / WIDE_LANES)
 
 typedef float vector __attribute__((vector_size(LANES * sizeof(float))));
 typedef float loose_vector __attribute__((vector_size(LANES * sizeof(float)), aligned(4)));
@@ -54,11 +56,17 @@ INLINE vector broadcast(float value)
     return value - (vector){0.0F};
 }
 
-/* A hint that what is `ahead` elements behind `from`, possibly outside of the matrix, will be used:
-   rows of a panel end sooner than the hardware can guess what comes next. */
-INLINE void prefetch(const float *from, size_t ahead)
+/* A hint that `from` will be used: rows of a panel end sooner than the hardware can guess what
+   comes next. */
+INLINE void prefetch(const float *from)
 {
-    __builtin_prefetch((const void *)((uintptr_t)from + ahead * sizeof(float)), 0, 2);
+    __builtin_prefetch(from, 0, 2);
+}
+
+/* How far behind rows row .. row + n_rows - 1 those are that come next; 0 when none do. */
+INLINE size_t ahead_of(size_t row, size_t n_rows, size_t rows, size_t stride)
+{
+    return row + 2 * n_rows <= rows ? n_rows * stride : 0;
 }
 
 /* ------------------------------------------------------------------ rows */
@@ -101,6 +109,7 @@ INLINE void rows_block(const lmn__part *part, size_t first_row, size_t n_rows,
     const float *rows[SIDE_BLOCK];
     const float *columns[GROUP];
     const size_t whole = part->cols / LMN__SUMS * LMN__SUMS;
+    const size_t ahead = ahead_of(first_row, n_rows, part->rows, part->stride);
     for (size_t r = 0; r < n_rows; r++) {
         rows[r] = part->at + (first_row + r) * part->stride;
     }
@@ -109,7 +118,7 @@ INLINE void rows_block(const lmn__part *part, size_t first_row, size_t n_rows,
     }
     for (size_t at = 0; at < whole; at += LMN__SUMS) {
         for (size_t r = 0; r < n_rows; r++) {
-            prefetch(rows[r] + at, n_rows * part->stride);
+            prefetch(rows[r] + at + ahead);
         }
         multiply_16(rows, n_rows, columns, n, at, sums);
     }
@@ -182,6 +191,7 @@ INLINE void columns_block(const lmn__part *part, size_t first_row, size_t n_rows
     }
     float *const to = out + first_column * stride;
     const size_t whole = part->cols / LANES * LANES;
+    const size_t ahead = ahead_of(first_row, n_rows, part->rows, part->stride);
     for (size_t at = 0; at < whole; at += LANES) {
         vector sums[GROUP];
         for (size_t j = 0; j < n; j++) {
@@ -189,7 +199,7 @@ INLINE void columns_block(const lmn__part *part, size_t first_row, size_t n_rows
         }
         for (size_t r = 0; r < n_rows; r++) {
             const vector elements = load(m + r * part->stride + at);
-            prefetch(m + r * part->stride + at, n_rows * part->stride);
+            prefetch(m + r * part->stride + at + ahead);
             for (size_t j = 0; j < n; j++) {
                 sums[j] += elements * broadcast(factors[r][j]);
             }
@@ -235,14 +245,25 @@ static void columns(const lmn__part *part, const lmn__thin *left, float *out, si
 
 /* ------------------------------------------------------------------ outer products */
 
-INLINE vector outer_at(const lmn__thin *left, size_t row, const lmn__thin *right, size_t at)
+/* n_rows rows by n_vectors vectors of the product, from column `at` on. */
+INLINE void outer_block(const lmn__thin *left, size_t row, size_t n_rows, const lmn__thin *right,
+                        size_t at, size_t n_vectors, vector sums[OUTER_ROWS][OUTER_VECTORS])
 {
-    vector sum = broadcast(left->at[row]) * load(right->at + at);
-    for (size_t j = 1; j < left->n; j++) {
-        sum +=
-            broadcast(left->at[j * left->stride + row]) * load(right->at + j * right->stride + at);
+    for (size_t v = 0; v < n_vectors; v++) {
+        const vector first = load(right->at + at + v * LANES);
+        for (size_t r = 0; r < n_rows; r++) {
+            sums[r][v] = broadcast(left->at[row + r]) * first;
+        }
     }
-    return sum;
+    for (size_t j = 1; j < left->n; j++) {
+        const float *const factors = left->at + j * left->stride + row;
+        for (size_t v = 0; v < n_vectors; v++) {
+            const vector next = load(right->at + j * right->stride + at + v * LANES);
+            for (size_t r = 0; r < n_rows; r++) {
+                sums[r][v] += broadcast(factors[r]) * next;
+            }
+        }
+    }
 }
 
 INLINE float outer_element(const lmn__thin *left, size_t row, const lmn__thin *right, size_t at)
@@ -254,34 +275,72 @@ INLINE float outer_element(const lmn__thin *left, size_t row, const lmn__thin *r
     return sum;
 }
 
-INLINE void outer_add_row(const lmn__thin *left, size_t row, const lmn__thin *right, size_t cols,
-                          float factor, float *out, size_t stride)
+INLINE void outer_add_block(const lmn__thin *left, size_t row, size_t n_rows,
+                            const lmn__thin *right, size_t at, size_t n_vectors, float factor,
+                            float *out, size_t stride, size_t ahead)
 {
-    const size_t whole = cols / LANES * LANES;
-    for (size_t at = 0; at < whole; at += LANES) {
-        prefetch(out + at, stride);
-        store(out + at, load(out + at) + broadcast(factor) * outer_at(left, row, right, at));
+    vector sums[OUTER_ROWS][OUTER_VECTORS];
+    outer_block(left, row, n_rows, right, at, n_vectors, sums);
+    for (size_t r = 0; r < n_rows; r++) {
+        for (size_t v = 0; v < n_vectors; v++) {
+            float *const to = out + (row + r) * stride + at + v * LANES;
+            prefetch(to + ahead);
+            store(to, load(to) + broadcast(factor) * sums[r][v]);
+        }
     }
-    for (size_t at = whole; at < cols; at++) {
-        out[at] += factor * outer_element(left, row, right, at);
+}
+
+INLINE void outer_add_rows(const lmn__thin *left, size_t row, size_t n_rows, const lmn__thin *right,
+                           size_t cols, float factor, float *out, size_t stride, size_t ahead)
+{
+    size_t at = 0;
+    for (; at + OUTER_STEP <= cols; at += OUTER_STEP) {
+        outer_add_block(left, row, n_rows, right, at, OUTER_VECTORS, factor, out, stride, ahead);
+    }
+    for (; at + LANES <= cols; at += LANES) {
+        outer_add_block(left, row, n_rows, right, at, 1, factor, out, stride, ahead);
+    }
+    for (; at < cols; at++) {
+        for (size_t r = row; r < row + n_rows; r++) {
+            out[r * stride + at] += factor * outer_element(left, r, right, at);
+        }
     }
 }
 
 static void outer_add(const lmn__thin *left, const lmn__thin *right, size_t n_rows, size_t cols,
                       float factor, float *out, size_t stride)
 {
-    for (size_t row = 0; row < n_rows; row++) {
-        outer_add_row(left, row, right, cols, factor, out + row * stride, stride);
+    size_t row = 0;
+    for (; row + OUTER_ROWS <= n_rows; row += OUTER_ROWS) {
+        outer_add_rows(left, row, OUTER_ROWS, right, cols, factor, out, stride,
+                       ahead_of(row, OUTER_ROWS, n_rows, stride));
+    }
+    for (; row < n_rows; row++) {
+        outer_add_rows(left, row, 1, right, cols, factor, out, stride,
+                       ahead_of(row, 1, n_rows, stride));
+    }
+}
+
+INLINE void outer_row_block(const lmn__thin *left, const lmn__thin *right, size_t at,
+                            size_t n_vectors, float *out)
+{
+    vector sums[OUTER_ROWS][OUTER_VECTORS];
+    outer_block(left, 0, 1, right, at, n_vectors, sums);
+    for (size_t v = 0; v < n_vectors; v++) {
+        store(out + at + v * LANES, sums[0][v]);
     }
 }
 
 static void outer_row(const lmn__thin *left, const lmn__thin *right, size_t cols, float *out)
 {
-    const size_t whole = cols / LANES * LANES;
-    for (size_t at = 0; at < whole; at += LANES) {
-        store(out + at, outer_at(left, 0, right, at));
+    size_t at = 0;
+    for (; at + OUTER_STEP <= cols; at += OUTER_STEP) {
+        outer_row_block(left, right, at, OUTER_VECTORS, out);
     }
-    for (size_t at = whole; at < cols; at++) {
+    for (; at + LANES <= cols; at += LANES) {
+        outer_row_block(left, right, at, 1, out);
+    }
+    for (; at < cols; at++) {
         out[at] = outer_element(left, 0, right, at);
     }
 }

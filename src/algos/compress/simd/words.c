@@ -126,7 +126,7 @@ static void words(const lmn_stream *stream, uint32_t first_block, size_t n_block
     }
     block b;
     memcpy(&b.x0, numbers, sizeof b.x0);
-    const lanes zero = b.x0 ^ b.x0;
+    const lanes zero = b.x0 * 0;
     b.x1 = zero + stream->layer;
     b.x2 = zero + stream->step;
     b.x3 = zero + (((uint32_t)stream->purpose << 16) | stream->rank);
