@@ -75,16 +75,19 @@ lmn_reducer_options lmn_reducer_options_default(void);
  * Collective over world (borrowed); layers and options must agree.
  * layers  [n_layers] in the order in which gradients become ready
  * Takes all memory that steps need: about 7 f32 per element for topk with econtrol, and
- * world-size * message size for messages; docs/reducer.md has a table.
- * Errors, the same on all ranks: LMN_ERR_USAGE (specs; more ranks than the compressor can add up
- * over), LMN_ERR_ARGUMENT, LMN_ERR_MEMORY, LMN_ERR_COMM, LMN_ERR_DIVERGED (ranks registered
- * different layers or options).
+ * world-size * message size for messages; docs/reducer.md has a table. With two levels gradients
+ * and estimates lie in memory that the ranks of a node share, and states only with the rank that
+ * leads their bucket. Errors, the same on all ranks: LMN_ERR_USAGE (specs, hierarchy; more ranks
+ * than the compressor can add up over), LMN_ERR_ARGUMENT, LMN_ERR_MEMORY, LMN_ERR_COMM,
+ * LMN_ERR_DIVERGED (ranks registered different layers or options), LMN_ERR_UNSUPPORTED (two levels
+ * where memory cannot be shared).
  */
 lmn_status lmn_reducer_create(lmn_world *world, const lmn_reducer_layer *layers, size_t n_layers,
                               const lmn_reducer_options *options, lmn_reducer **reducer_out,
                               lmn_error *err) LMN_NODISCARD;
 
-/** Not while a step is open, unless after an error. NULL is allowed. */
+/** Not while a step is open, unless after an error. NULL is allowed. With two levels collective
+ * over the ranks of the node, unless MPI failed. */
 void lmn_reducer_destroy(lmn_reducer *reducer);
 
 /**

@@ -11,7 +11,7 @@
  *
  * What is written when, so that nobody reads what is being overwritten; an epoch is a step:
  *
- * - gradients: by their rank between begin and the bucket's flag. The leader reads them after the
+ * - gradients: by their rank until it raises the bucket's flag. The leader reads them after the
  *   flags of all, and before it starts the last bucket. A rank writes the next ones after finish,
  *   which ends after the last bucket of all ranks.
  * - estimates: by the leader, after the bucket's flags of all, which are raised after begin. A rank

@@ -148,6 +148,13 @@ static lmn_status start_complete_buckets(lmn_reducer *reducer, lmn_error *err)
     return LMN_OK;
 }
 
+/* Takes note of what ends all that is collective. */
+static lmn_status noted(lmn_reducer *reducer, lmn_status status)
+{
+    reducer->is_broken = reducer->is_broken || status == LMN_ERR_COMM;
+    return status;
+}
+
 lmn_status lmn_reducer_ready(lmn_reducer *reducer, size_t layer, const float *gradient,
                              lmn_error *err)
 {
@@ -167,7 +174,7 @@ lmn_status lmn_reducer_ready(lmn_reducer *reducer, size_t layer, const float *gr
     if (--bucket->pending == 0) {
         lmn__node_announce(reducer, bucket);
     }
-    return start_complete_buckets(reducer, err);
+    return noted(reducer, start_complete_buckets(reducer, err));
 }
 
 /* Whatever this rank has, it is all that the others get. */
@@ -188,7 +195,7 @@ lmn_status lmn_reducer_fail(lmn_reducer *reducer, lmn_status status, const lmn_e
     assert(reducer->open && status != LMN_OK);
     record_failure(reducer, status, cause);
     complete_all(reducer);
-    return start_complete_buckets(reducer, err);
+    return noted(reducer, start_complete_buckets(reducer, err));
 }
 
 void lmn_reducer_set_scalar(lmn_reducer *reducer, size_t index, float value)
@@ -227,11 +234,11 @@ static lmn_status progress_all(lmn_reducer *reducer, lmn_error *err)
 lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err)
 {
     const lmn_status status = progress_all(reducer, err);
-    if (status < LMN_OK) {
-        return status;
+    if (status < LMN_OK || !reducer->open) {
+        return noted(reducer, status < LMN_OK ? status : LMN_OK);
     }
     /* With two levels other ranks of the node may have completed one. */
-    return reducer->open ? start_complete_buckets(reducer, err) : LMN_OK;
+    return noted(reducer, start_complete_buckets(reducer, err));
 }
 
 static void fail_if_incomplete(lmn_reducer *reducer)
@@ -393,6 +400,5 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     if (status == LMN_OK) {
         *report_out = report;
     }
-    reducer->is_broken = reducer->is_broken || status == LMN_ERR_COMM;
-    return status;
+    return noted(reducer, status);
 }
