@@ -62,11 +62,11 @@ typedef struct lmn_reducer_options {
     const char *compress;  /* compressor spec, "dense" */
     const char *feedback;  /* feedback spec, "none" */
     const char *allocate;  /* allocator spec, "uniform" */
-    const char *hierarchy; /* "flat", "node" or "auto"; see above. "auto" */
     size_t bucket_bytes;   /* gradients of one exchange, dense bytes; 4 MiB */
     size_t dense_below;    /* layers with fewer elements always travel dense; 1024 */
     size_t n_scalars;      /* extra numbers summed over ranks with every step; 0 */
     uint64_t seed;         /* of the compressor's random numbers; 0 */
+    const char *hierarchy; /* "flat", "node" or "auto", see above; "auto" */
 } lmn_reducer_options;
 
 lmn_reducer_options lmn_reducer_options_default(void);
