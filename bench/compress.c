@@ -150,7 +150,10 @@ static bool writes_state(const layer *l, size_t state)
 
 static lmn_feedback_tile tile_of(const layer *l, size_t first, size_t count)
 {
-    lmn_feedback_tile tile = {.count = count, .eta = l->eta, .gradient = l->gradient + first};
+    lmn_feedback_tile tile = {.count = count,
+                              .eta = l->eta,
+                              .past_caches = l->shape.count * sizeof(float) >= (size_t)4 << 20,
+                              .gradient = l->gradient + first};
     for (size_t i = 0; i < lmn_feedback_state_count(l->feedback); i++) {
         tile.state[i] = l->state[i] + first;
         tile.next[i] = writes_state(l, i) ? l->next[i] + first : NULL;

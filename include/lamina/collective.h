@@ -56,7 +56,8 @@ void lmn_collective_destroy(lmn_collective *collective);
  * numbers) must agree.
  * Large vectors: direct reduce-scatter (rank j owns slice j of lmn_partition and adds all
  * contributions in rank order), then allgather. Small vectors: recursive doubling, lower ranks'
- * operand first. Both give the same bits on all ranks and from run to run.
+ * operand first. Both give the same bits on all ranks and from run to run. A world can have other
+ * algorithms for other sizes, see lamina/tuning.h; what it has at creation holds.
  * LMN_REDUCTION_SUM_BF16 is always direct: every contribution is rounded to bf16 once, they are
  * added in f32 in rank order, and the owner rounds the (multiplied) sum to bf16 once, so that
  * every f32 in recv is a bf16 number. A NaN on any rank is the maximum.
@@ -81,7 +82,8 @@ lmn_status lmn_allreduce_create(lmn_world *world, lmn_reduction reduction, size_
 lmn_status lmn_allreduce_start(lmn_collective *allreduce, const void *send, void *recv,
                                size_t count, float factor, lmn_error *err) LMN_NODISCARD;
 
-/** Payload bytes that all ranks together send for one allreduce of `count` numbers. */
+/** Payload bytes that all ranks together send for one allreduce of `count` numbers, by the default
+ *  choice of algorithm. */
 uint64_t lmn_allreduce_bytes(lmn_reduction reduction, int size, size_t count);
 
 /**

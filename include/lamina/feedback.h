@@ -68,6 +68,7 @@ typedef struct lmn_feedback_tile {
     double eta;
     bool whole;            /* v travels whole: formed as if h_i were 0, so that h_i and h are set
                               anew instead of drifting */
+    bool past_caches;      /* states lie in arrays that no cache holds until the next step */
     const float *gradient; /* [count] g */
     /* [count] each, in the order of their names: before the step, and after it. The two may be the
        same memory. A state of which lmn_feedback_rewrites is false has no `next` (NULL) where only

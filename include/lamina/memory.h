@@ -36,6 +36,13 @@ size_t lmn_align_up(size_t bytes);
 /** Element count rounded up so that the next f32 starts on an alignment boundary. */
 size_t lmn_align_up_f32(size_t count);
 
+/**
+ * to [count] = from [count], written around the caches where the processor can: for arrays that no
+ * cache would hold until they are read again, whose old contents need not be fetched first.
+ * to and from do not overlap. Other threads see it after any barrier or lock.
+ */
+void lmn_copy_past_caches(float *to, const float *from, size_t count);
+
 typedef struct lmn_arena lmn_arena;
 
 /** An arena of `bytes` zeroed bytes. Errors: LMN_ERR_MEMORY. */

@@ -13,6 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #define F32_PER_LINE (LMN_ALIGNMENT / sizeof(float))
 
 struct lmn_arena {
@@ -64,6 +68,22 @@ void *lmn_alloc(size_t count, size_t size, lmn_error *err)
 void lmn_free(void *memory)
 {
     free(memory);
+}
+
+void lmn_copy_past_caches(float *to, const float *from, size_t count)
+{
+    size_t done = 0;
+#ifdef __SSE2__
+    /* Whole lines, whose four stores the processor puts together. */
+    const size_t lines = (uintptr_t)to % LMN_ALIGNMENT == 0 ? count / F32_PER_LINE : 0;
+    for (; done < lines * F32_PER_LINE; done += F32_PER_LINE) {
+        _mm_stream_ps(to + done, _mm_loadu_ps(from + done));
+        _mm_stream_ps(to + done + 4, _mm_loadu_ps(from + done + 4));
+        _mm_stream_ps(to + done + 8, _mm_loadu_ps(from + done + 8));
+        _mm_stream_ps(to + done + 12, _mm_loadu_ps(from + done + 12));
+    }
+#endif
+    memcpy(to + done, from + done, (count - done) * sizeof *to);
 }
 
 lmn_status lmn_arena_create(size_t bytes, lmn_arena **arena_out, lmn_error *err)

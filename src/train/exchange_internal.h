@@ -106,6 +106,8 @@ lmn_stream lmn__layer_stream(const lmn_reducer *reducer, const lmn__layer *layer
 #define LMN__LAYER_TILE ((size_t)4096)
 /* Elements from which threads share a layer. */
 #define LMN__SHARED_COUNT ((size_t)1 << 18)
+/* Elements of a layer from which on no cache holds its arrays from one step to the next. */
+#define LMN__FAR_COUNT ((size_t)1 << 20)
 
 /* reducer_source.c: a layer as encoders see it, and its states. */
 

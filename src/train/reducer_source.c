@@ -20,6 +20,7 @@ static lmn_feedback_tile tile_of(const lmn__layer *layer, size_t first, size_t c
     lmn_feedback_tile tile = {.count = count,
                               .eta = layer->eta,
                               .whole = layer->travel_level == 0,
+                              .past_caches = layer->count >= LMN__FAR_COUNT,
                               .gradient = layer->gradient + first};
     for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
         tile.state[i] = part_of(layer->state[i], first);

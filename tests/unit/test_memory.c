@@ -133,6 +133,30 @@ static void arena_create_impossible_size_is_refused(void **state)
     assert_int_equal(err.status, LMN_ERR_MEMORY);
 }
 
+static void copy_past_caches_any_length_and_place_copies_just_that(void **state)
+{
+    (void)state;
+    enum { LENGTH = 100 };
+    float *from = lmn_alloc(LENGTH, sizeof *from, NULL);
+    float *to = lmn_alloc(LENGTH, sizeof *to, NULL);
+    assert_non_null(from);
+    assert_non_null(to);
+    for (size_t i = 0; i < LENGTH; i++) {
+        from[i] = (float)(i + 1);
+    }
+    for (size_t first = 0; first < 20; first++) {
+        for (size_t count = 0; first + count <= LENGTH - 1; count++) {
+            memset(to, 0, LENGTH * sizeof *to);
+            lmn_copy_past_caches(to + first, from + 1, count);
+            assert_memory_equal(to + first, from + 1, count * sizeof *to);
+            assert_true(first == 0 || to[first - 1] == 0.0F);
+            assert_true(to[first + count] == 0.0F);
+        }
+    }
+    lmn_free(from);
+    lmn_free(to);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +165,7 @@ int main(void)
         cmocka_unit_test(alloc_more_than_the_address_space_is_refused),
         cmocka_unit_test(free_nothing_is_allowed),
         cmocka_unit_test(align_up_edges_are_exact),
+        cmocka_unit_test(copy_past_caches_any_length_and_place_copies_just_that),
         cmocka_unit_test(arena_take_pieces_are_aligned_zero_and_apart),
         cmocka_unit_test(arena_take_until_exhausted_gives_null_and_keeps_the_rest),
         cmocka_unit_test(arena_create_odd_size_holds_what_was_asked),

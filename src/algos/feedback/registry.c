@@ -9,6 +9,9 @@
 
 #include <assert.h>
 
+/* f32 of each array that are worked on at a time: all of them fit the nearest cache. */
+enum { NEAR_COUNT = 512 };
+
 struct lmn_feedback {
     const lmn__feedback_kind *kind;
     void *config; /* owned */
@@ -82,10 +85,38 @@ bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_tile *ti
     return feedback->kind->form(tile, vector);
 }
 
+/* States after the step are made in the nearest cache and written to memory from there. */
+static void advance_past_caches(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
+                                const float *vector, const float *sent)
+{
+    float next[LMN_FEEDBACK_STATES_MAX][NEAR_COUNT];
+    for (size_t first = 0; first < tile->count; first += NEAR_COUNT) {
+        const size_t rest = tile->count - first;
+        lmn_feedback_tile part = *tile;
+        part.count = rest < NEAR_COUNT ? rest : NEAR_COUNT;
+        part.gradient = tile->gradient + first;
+        for (size_t i = 0; i < feedback->kind->n_states; i++) {
+            part.state[i] = tile->state[i] + first;
+            part.next[i] = tile->next[i] == NULL ? NULL : next[i];
+        }
+        feedback->kind->advance(&part, vector + first, sent == NULL ? NULL : sent + first);
+        for (size_t i = 0; i < feedback->kind->n_states; i++) {
+            if (tile->next[i] != NULL) {
+                lmn_copy_past_caches(tile->next[i] + first, next[i], part.count);
+            }
+        }
+    }
+}
+
 void lmn_feedback_advance(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
                           const float *vector, const float *sent)
 {
-    if (feedback->kind->advance != NULL && tile->count > 0) {
+    if (feedback->kind->advance == NULL || tile->count == 0) {
+        return;
+    }
+    if (tile->past_caches) {
+        advance_past_caches(feedback, tile, vector, sent);
+    } else {
         feedback->kind->advance(tile, vector, sent);
     }
 }
