@@ -7,12 +7,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "comm/comm_internal.h"
 #include "lamina/reducer.h"
+#include "node_check.h"
 #include "reducer_check.h"
 #include "train/node_internal.h"
 
-#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,52 +28,9 @@
 
 enum { STEPS = 4 };
 
-/* One node; nodes of two ranks; two nodes in alternation; one rank alone and the rest; of three. */
-typedef enum division { ONE, PAIRS, ALTERNATING, UNEVEN, TRIPLES, N_DIVISIONS } division;
-
-static int color_of(division how, int rank)
-{
-    switch (how) {
-    case PAIRS:
-        return rank / 2;
-    case ALTERNATING:
-        return rank % 2;
-    case UNEVEN:
-        return rank == 0 ? 0 : 1;
-    case TRIPLES:
-        return rank / 3;
-    default:
-        return 0;
-    }
-}
-
-static lmn_world *divided_world(division how)
-{
-    int rank = 0;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    lmn_world *world = NULL;
-    lmn_error err = lmn_error_none();
-    const int color = color_of(how, rank);
-    assert_int_equal(lmn__world_create_split(MPI_COMM_WORLD, NULL, color, &world, &err), LMN_OK);
-    return world;
-}
-
-static lmn_reducer *new_reducer(lmn_world *world, const char *hierarchy, const char *compress,
-                                const char *feedback, const char *allocate)
-{
-    lmn_reducer_options options = check_reducer_options(compress, feedback, allocate);
-    options.hierarchy = hierarchy;
-    lmn_reducer *reducer = NULL;
-    lmn_error err = lmn_error_none();
-    if (lmn_reducer_create(world, check_layers, CHECK_LAYERS, &options, &reducer, &err) != LMN_OK) {
-        fail_msg("%s", err.message);
-    }
-    return reducer;
-}
-
 /* The gradient that the caller's node leads to the other nodes. Ranks are added in their order,
    which is that of node ranks. */
-static void fill_node_mean(const lmn_world *world, division how, size_t layer, uint64_t step,
+static void fill_node_mean(const lmn_world *world, check_division how, size_t layer, uint64_t step,
                            float *mean)
 {
     const lmn_placement *place = lmn_world_placement(world);
@@ -84,7 +40,7 @@ static void fill_node_mean(const lmn_world *world, division how, size_t layer, u
     assert_non_null(gradient);
     bool is_first = true;
     for (int rank = 0; rank < lmn_world_size(world); rank++) {
-        if (color_of(how, rank) != color_of(how, lmn_world_rank(world))) {
+        if (check_color(how, rank) != check_color(how, lmn_world_rank(world))) {
             continue;
         }
         check_fill_gradient(rank, layer, step, gradient);
@@ -99,7 +55,7 @@ static void fill_node_mean(const lmn_world *world, division how, size_t layer, u
     free(gradient);
 }
 
-static void run_reference_step(lmn_reducer *reference, const lmn_world *world, division how,
+static void run_reference_step(lmn_reducer *reference, const lmn_world *world, check_division how,
                                uint64_t step)
 {
     lmn_error err = lmn_error_none();
@@ -133,17 +89,17 @@ static void assert_same_estimates(const lmn_reducer *reducer, const lmn_reducer 
     }
 }
 
-static void compare_with_one_level(division how, const char *compress, const char *feedback,
+static void compare_with_one_level(check_division how, const char *compress, const char *feedback,
                                    const char *allocate, uint64_t n_steps)
 {
-    lmn_world *world = divided_world(how);
+    lmn_world *world = check_divided_world(how);
     lmn_world *leaders = NULL;
     lmn_error err = lmn_error_none();
     assert_int_equal(lmn_world_create_leaders(world, 0, &leaders, &err), LMN_OK);
-    lmn_reducer *reducer = new_reducer(world, "node", compress, feedback, allocate);
+    lmn_reducer *reducer = check_new_levels(world, "node", compress, feedback, allocate);
     lmn_reducer *reference = NULL;
     if (leaders != NULL) {
-        reference = new_reducer(leaders, "flat", compress, feedback, allocate);
+        reference = check_new_levels(leaders, "flat", compress, feedback, allocate);
     }
     for (uint64_t step = 0; step < n_steps; step++) {
         assert_true(check_run_step(reducer, world, step).applied);
@@ -165,7 +121,7 @@ static void estimates_are_those_of_node_means_for_every_family_and_mechanism(voi
     const char *const feedbacks[] = {"none", "ec", "ef21:init=zero", "econtrol"};
     for (size_t c = 0; check_compressor_spec(c) != NULL; c++) {
         for (size_t f = 0; f < sizeof feedbacks / sizeof feedbacks[0]; f++) {
-            const division how = (division)((c + f) % N_DIVISIONS);
+            const check_division how = (check_division)((c + f) % CHECK_DIVISIONS);
             compare_with_one_level(how, check_compressor_spec(c), feedbacks[f], "uniform", STEPS);
         }
     }
@@ -174,7 +130,7 @@ static void estimates_are_those_of_node_means_for_every_family_and_mechanism(voi
 static void estimates_are_those_of_node_means_in_every_division(void **state)
 {
     (void)state;
-    for (division how = ONE; how < N_DIVISIONS; how++) {
+    for (check_division how = CHECK_ONE; how < CHECK_DIVISIONS; how++) {
         compare_with_one_level(how, "topk:density=0.05", "econtrol", "uniform", STEPS);
         compare_with_one_level(how, "quant:bits=4,bucket=64", "econtrol", "uniform", STEPS);
         compare_with_one_level(how, "lowrank:rank=2", "ec", "uniform", STEPS);
@@ -185,166 +141,10 @@ static void estimates_are_those_of_node_means_in_every_division(void **state)
 static void levels_are_decided_from_what_leaders_observed(void **state)
 {
     (void)state;
-    for (division how = ONE; how < N_DIVISIONS; how++) {
+    for (check_division how = CHECK_ONE; how < CHECK_DIVISIONS; how++) {
         compare_with_one_level(how, "topk:density=0.02", "econtrol",
                                "lgreco:warmup=2,every=3,window=2", 8);
     }
-}
-
-/* ------------------------------------------------------------------ steps that do not count */
-
-/* Every rank's last step `step`, in which `layer` of `poisoned` holds the value everywhere. */
-static void run_poisoned(lmn_world *world, lmn_reducer *reducer, size_t layer, int first_poisoned,
-                         float value, const char *expected)
-{
-    lmn_error err = lmn_error_none();
-    const uint64_t before = check_state_hash(reducer);
-    assert_int_equal(lmn_reducer_begin(reducer, 5, &err), LMN_OK);
-    for (size_t i = 0; i < CHECK_LAYERS; i++) {
-        float *gradient = lmn_reducer_gradient(reducer, i);
-        check_fill_gradient(lmn_world_rank(world), i, 5, gradient);
-        if (i == layer && lmn_world_rank(world) >= first_poisoned) {
-            gradient[check_counts[i] / 2] = value;
-        }
-        assert_int_equal(lmn_reducer_ready(reducer, i, gradient, &err), LMN_OK);
-    }
-    lmn_step_report report;
-    assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_OK);
-    assert_false(report.applied);
-    if (strstr(report.reason, expected) == NULL ||
-        strstr(report.reason, check_layers[layer].name) == NULL) {
-        fail_msg("'%s' does not say '%s'", report.reason, expected);
-    }
-    assert_true(check_state_hash(reducer) == before);
-}
-
-static void finish_names_the_rank_that_brought_nan(void **state)
-{
-    (void)state;
-    for (division how = ONE; how < N_DIVISIONS; how++) {
-        lmn_world *world = divided_world(how);
-        lmn_reducer *reducer = new_reducer(world, "node", "topk:density=0.02", "econtrol",
-                                           "lgreco:warmup=2,window=2,every=4");
-        for (uint64_t step = 0; step < 3; step++) {
-            assert_true(check_run_step(reducer, world, step).applied);
-        }
-        const int last = lmn_world_size(world) - 1;
-        char expected[64];
-        (void)snprintf(expected, sizeof expected, "on rank %d in step 5", last);
-        for (size_t layer = 0; layer < CHECK_LAYERS; layer++) {
-            run_poisoned(world, reducer, layer, last, layer % 2 == 0 ? NAN : -INFINITY, expected);
-        }
-        assert_true(check_run_step(reducer, world, 6).applied);
-        check_same_everywhere(world, check_estimate_hash(reducer));
-        lmn_reducer_destroy(reducer);
-        lmn_world_destroy(world);
-    }
-}
-
-static void finish_tells_all_ranks_of_a_sum_that_overflows(void **state)
-{
-    (void)state;
-    const char *const specs[] = {"topk:density=0.02", "quant:bits=8,bucket=64"};
-    for (size_t i = 0; i < 2; i++) {
-        lmn_world *world = divided_world(ONE);
-        lmn_reducer *reducer = new_reducer(world, "node", specs[i], "none", "uniform");
-        if (lmn_world_size(world) > 1) {
-            run_poisoned(world, reducer, 1, 0, FLT_MAX, "mean gradient of layer");
-            run_poisoned(world, reducer, 2, 0, FLT_MAX, "mean gradient of layer");
-        }
-        assert_true(check_run_step(reducer, world, 6).applied);
-        lmn_reducer_destroy(reducer);
-        lmn_world_destroy(world);
-    }
-}
-
-static void fail_on_any_rank_is_the_same_error_on_all(void **state)
-{
-    (void)state;
-    for (division how = ONE; how < N_DIVISIONS; how++) {
-        lmn_world *world = divided_world(how);
-        lmn_reducer *reducer =
-            new_reducer(world, "node", "quant:bits=4,bucket=64", "econtrol:init=zero", "uniform");
-        (void)check_run_step(reducer, world, 0);
-        for (int failing = 0; failing < lmn_world_size(world); failing++) {
-            const uint64_t before = check_state_hash(reducer);
-            lmn_error err = lmn_error_none();
-            if (lmn_world_rank(world) == failing) {
-                assert_int_equal(lmn_reducer_begin(reducer, 1, &err), LMN_OK);
-                assert_int_equal(lmn_reducer_fail(reducer, LMN_ERR_IO, NULL, &err), LMN_OK);
-            } else {
-                check_hand_over(reducer, world, 1);
-            }
-            lmn_step_report report;
-            assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_IO);
-            assert_int_equal(err.rank, failing);
-            assert_true(check_state_hash(reducer) == before);
-        }
-        assert_true(check_run_step(reducer, world, 2).applied);
-        check_same_everywhere(world, check_estimate_hash(reducer));
-        lmn_reducer_destroy(reducer);
-        lmn_world_destroy(world);
-    }
-}
-
-static void finish_without_a_layer_is_an_error_everywhere(void **state)
-{
-    (void)state;
-    lmn_world *world = divided_world(PAIRS);
-    lmn_reducer *reducer = new_reducer(world, "node", "topk:density=0.02", "ec", "uniform");
-    lmn_error err = lmn_error_none();
-    assert_int_equal(lmn_reducer_begin(reducer, 0, &err), LMN_OK);
-    for (size_t i = 0; i < CHECK_LAYERS; i++) {
-        if (lmn_world_rank(world) != lmn_world_size(world) - 1 || i != 2) {
-            assert_int_equal(lmn_reducer_ready(reducer, i, NULL, &err), LMN_OK);
-        }
-    }
-    lmn_step_report report;
-    assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_ARGUMENT);
-    assert_non_null(strstr(err.message, "dense1/weight"));
-    lmn_reducer_destroy(reducer);
-    lmn_world_destroy(world);
-}
-
-static void await_first_bucket(lmn_reducer *reducer)
-{
-    lmn_error err = lmn_error_none();
-    while (reducer->buckets[0].leads && !reducer->buckets[0].started) {
-        assert_int_equal(lmn_reducer_progress(reducer, &err), LMN_OK);
-    }
-}
-
-static void finish_damaged_message_stops_the_whole_node(void **state)
-{
-    (void)state;
-    lmn_world *world = divided_world(PAIRS);
-    lmn_reducer *reducer =
-        new_reducer(world, "node", "topk:density=0.02", "ef21:init=zero", "uniform");
-    (void)check_run_step(reducer, world, 0);
-    const uint64_t before = check_state_hash(reducer);
-    check_hand_over(reducer, world, 1);
-    await_first_bucket(reducer);
-    lmn_error err = lmn_error_none();
-    if (reducer->buckets[0].leads) {
-        lmn_collective *gather = lmn__gather_collective(reducer->buckets[0].exchanges[0]);
-        assert_int_equal(lmn_collective_wait(gather, &err), LMN_OK);
-        size_t bytes = 0;
-        const int last = reducer->team.size - 1;
-        const unsigned char *received = lmn_allgatherv_message(gather, last, &bytes);
-        assert_true(bytes > 60);
-        unsigned char *message = NULL;
-        memcpy(&message, &received, sizeof message); /* damage is not what const foresees */
-        message[0] ^= 0xFF;                          /* of the frame's magic number */
-    }
-    lmn_step_report report;
-    assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_MESSAGE);
-    char expected[64];
-    (void)snprintf(expected, sizeof expected, "message of rank %d in step 1",
-                   (lmn_world_size(world) - 1) / 2 * 2);
-    assert_non_null(strstr(err.message, expected));
-    assert_true(check_state_hash(reducer) == before);
-    lmn_reducer_destroy(reducer);
-    lmn_world_destroy(world);
 }
 
 /* ------------------------------------------------------------------ time, memory, bytes */
@@ -359,11 +159,12 @@ static void ready_late_in_any_order_and_without_progress_gives_the_same_bits(voi
 {
     (void)state;
     lmn_error err = lmn_error_none();
-    lmn_world *world = divided_world(PAIRS);
+    lmn_world *world = check_divided_world(CHECK_PAIRS);
     const int rank = lmn_world_rank(world);
     lmn_reducer *ordered =
-        new_reducer(world, "node", "quant:bits=4,bucket=64", "econtrol", "uniform");
-    lmn_reducer *late = new_reducer(world, "node", "quant:bits=4,bucket=64", "econtrol", "uniform");
+        check_new_levels(world, "node", "quant:bits=4,bucket=64", "econtrol", "uniform");
+    lmn_reducer *late =
+        check_new_levels(world, "node", "quant:bits=4,bucket=64", "econtrol", "uniform");
     float *elsewhere = calloc(CHECK_COUNT_2, sizeof *elsewhere);
     assert_non_null(elsewhere);
     for (uint64_t step = 0; step < 12; step++) {
@@ -392,11 +193,11 @@ static void estimates_stay_until_their_reader_begins_the_next_step(void **state)
 {
     (void)state;
     lmn_error err = lmn_error_none();
-    lmn_world *world = divided_world(ONE);
+    lmn_world *world = check_divided_world(CHECK_ONE);
     const int reader = lmn_world_size(world) - 1;
     const char *const specs[] = {"dense", "topk:density=0.02", "sign:bucket=64"};
     for (size_t i = 0; i < 3; i++) {
-        lmn_reducer *reducer = new_reducer(world, "node", specs[i], "none", "uniform");
+        lmn_reducer *reducer = check_new_levels(world, "node", specs[i], "none", "uniform");
         (void)check_run_step(reducer, world, 0);
         const uint64_t hash = check_estimate_hash(reducer);
         if (lmn_world_rank(world) != reader) {
@@ -427,10 +228,12 @@ static void states_copied_as_a_checkpoint_does_give_the_same_bits(void **state)
         {"lowrank:rank=2", "ec", "uniform"},
         {"randk:density=0.05", "ef21", "uniform"}};
     for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
-        for (division how = ONE; how < N_DIVISIONS; how++) {
-            lmn_world *world = divided_world(how);
-            lmn_reducer *first = new_reducer(world, "node", specs[i][0], specs[i][1], specs[i][2]);
-            lmn_reducer *second = new_reducer(world, "node", specs[i][0], specs[i][1], specs[i][2]);
+        for (check_division how = CHECK_ONE; how < CHECK_DIVISIONS; how++) {
+            lmn_world *world = check_divided_world(how);
+            lmn_reducer *first =
+                check_new_levels(world, "node", specs[i][0], specs[i][1], specs[i][2]);
+            lmn_reducer *second =
+                check_new_levels(world, "node", specs[i][0], specs[i][1], specs[i][2]);
             for (uint64_t step = 0; step < 4; step++) {
                 assert_true(check_run_step(first, world, step).applied);
             }
@@ -451,7 +254,7 @@ static void states_copied_as_a_checkpoint_does_give_the_same_bits(void **state)
 static uint64_t bytes_of_a_step(lmn_world *world, const char *hierarchy, const char *compress)
 {
     lmn_error err = lmn_error_none();
-    lmn_reducer *reducer = new_reducer(world, hierarchy, compress, "none", "uniform");
+    lmn_reducer *reducer = check_new_levels(world, hierarchy, compress, "none", "uniform");
     uint64_t bytes = check_run_step(reducer, world, 0).bytes_sent;
     assert_int_equal(lmn_world_sum_u64(world, &bytes, 1, &err), LMN_OK);
     for (size_t layer = 0; layer < CHECK_LAYERS; layer++) {
@@ -465,7 +268,7 @@ static uint64_t bytes_of_a_step(lmn_world *world, const char *hierarchy, const c
 static void bytes_are_those_between_nodes(void **state)
 {
     (void)state;
-    lmn_world *world = divided_world(PAIRS);
+    lmn_world *world = check_divided_world(CHECK_PAIRS);
     const int size = lmn_world_size(world);
     const int nodes = lmn_world_placement(world)->node_count;
     const uint64_t last = lmn_allreduce_bytes(LMN_REDUCTION_SUM_F32, size, 16 + 112 + 4);
@@ -483,8 +286,8 @@ static void bytes_are_those_between_nodes(void **state)
 static void auto_takes_two_levels_where_they_save_traffic(void **state)
 {
     (void)state;
-    for (division how = ONE; how < N_DIVISIONS; how++) {
-        lmn_world *world = divided_world(how);
+    for (check_division how = CHECK_ONE; how < CHECK_DIVISIONS; how++) {
+        lmn_world *world = check_divided_world(how);
         int lowest = 0;
         lmn_error err = lmn_error_none();
         assert_int_equal(lmn__node_lowest_size(world, &lowest, &err), LMN_OK);
@@ -492,12 +295,12 @@ static void auto_takes_two_levels_where_they_save_traffic(void **state)
         for (int rank = 0; rank < lmn_world_size(world); rank++) {
             int same = 0;
             for (int other = 0; other < lmn_world_size(world); other++) {
-                same += color_of(how, other) == color_of(how, rank) ? 1 : 0;
+                same += check_color(how, other) == check_color(how, rank) ? 1 : 0;
             }
             smallest = same < smallest ? same : smallest;
         }
         assert_int_equal(lowest, smallest);
-        lmn_reducer *reducer = new_reducer(world, "auto", "dense", "none", "uniform");
+        lmn_reducer *reducer = check_new_levels(world, "auto", "dense", "none", "uniform");
         const bool wants = lmn_world_placement(world)->node_count > 1 && smallest > 1;
         assert_true((reducer->node != NULL) == wants);
         lmn_reducer_destroy(reducer);
@@ -508,7 +311,7 @@ static void auto_takes_two_levels_where_they_save_traffic(void **state)
 static void create_refuses_a_hierarchy_that_does_not_exist(void **state)
 {
     (void)state;
-    lmn_world *world = divided_world(ONE);
+    lmn_world *world = check_divided_world(CHECK_ONE);
     lmn_reducer_options options = check_reducer_options("dense", "none", "uniform");
     options.hierarchy = "tree";
     lmn_reducer *reducer = NULL;
@@ -527,11 +330,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(estimates_are_those_of_node_means_for_every_family_and_mechanism),
         cmocka_unit_test(estimates_are_those_of_node_means_in_every_division),
         cmocka_unit_test(levels_are_decided_from_what_leaders_observed),
-        cmocka_unit_test(finish_names_the_rank_that_brought_nan),
-        cmocka_unit_test(finish_tells_all_ranks_of_a_sum_that_overflows),
-        cmocka_unit_test(fail_on_any_rank_is_the_same_error_on_all),
-        cmocka_unit_test(finish_without_a_layer_is_an_error_everywhere),
-        cmocka_unit_test(finish_damaged_message_stops_the_whole_node),
         cmocka_unit_test(ready_late_in_any_order_and_without_progress_gives_the_same_bits),
         cmocka_unit_test(estimates_stay_until_their_reader_begins_the_next_step),
         cmocka_unit_test(states_copied_as_a_checkpoint_does_give_the_same_bits),
