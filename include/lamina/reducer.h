@@ -134,7 +134,7 @@ typedef struct lmn_step_report {
     uint64_t bytes_sent;              /* for gradients; not the few error curves of a decision */
     uint64_t bytes_dense;             /* what this rank would have sent for dense f32 gradients */
     double seconds_encode;            /* forming and compressing */
-    double seconds_wait;              /* in finish, until the last message was there */
+    double seconds_wait;              /* in finish, for messages and for ranks of the node */
     double seconds_decode;            /* combining messages and committing states */
     bool adjusted;                    /* levels were decided anew after this step */
     lmn_allocation_report allocation; /* when adjusted */

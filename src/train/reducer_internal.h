@@ -11,6 +11,9 @@
  * allreduce covers them, and compressed layers follow. Which are dense may change from step to
  * step; the regions are then laid out anew.
  *
+ * With two levels (node_internal.h) a rank has gradients of all layers, and all else only of those
+ * in buckets that it leads: there the gradient g is the node's.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef LAMINA_REDUCER_INTERNAL_H

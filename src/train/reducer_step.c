@@ -389,8 +389,10 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     }
     if (status == LMN_OK && report.applied) {
         lmn__reducer_commit(reducer);
+        const double committed = lmn_clock_seconds();
         status = lmn__node_settle(reducer, err);
-        report.seconds_decode += lmn_clock_seconds() - arrived;
+        report.seconds_decode += committed - arrived;
+        report.seconds_wait += lmn_clock_seconds() - committed;
     }
     /* Also after a skipped step: what was observed before it would be stale at the next decision.
      */
