@@ -28,6 +28,7 @@ typedef struct train_settings {
     const char *feedback;
     const char *allocate;
     const char *collective;
+    const char *hierarchy;
     uint64_t seed;
     const char *out;
     const char *checkpoint_dir;

@@ -47,7 +47,7 @@ typedef struct layer {
 static void fail(const lmn_error *err)
 {
     (void)fprintf(stderr, "bench_compress: %s\n", err->message);
-    exit(EXIT_FAILURE);
+    _Exit(EXIT_FAILURE);
 }
 
 static void *take(size_t bytes)

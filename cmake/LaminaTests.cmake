@@ -10,7 +10,9 @@
 set(lamina_test_environment OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
                             UBSAN_OPTIONS=print_stacktrace=1)
 # Copying through the kernel (CMA) needs ptrace, which containers refuse; shared memory does not.
-set(lamina_mpi_environment ${lamina_test_environment} OMPI_MCA_btl_vader_single_copy_mechanism=none)
+# A rank that waits gives its core to who it waits for, also where other programs use the cores.
+set(lamina_mpi_environment ${lamina_test_environment} OMPI_MCA_btl_vader_single_copy_mechanism=none
+                           OMPI_MCA_mpi_yield_when_idle=1)
 if("address" IN_LIST LAMINA_SANITIZE)
     # Tests ask for more memory than there is. Open MPI keeps some of its own until exit, so leaks
     # are looked for by the unit tests only.

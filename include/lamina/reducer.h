@@ -10,6 +10,12 @@
  * verdict: when any rank met NaN or infinity, no rank changes any state, and the step is skipped
  * everywhere. Otherwise all ranks hold bit-identical estimates.
  *
+ * With two levels (hierarchy "node") the ranks of a node add their gradients up in shared memory
+ * first, and one rank of every node exchanges the sum with the other nodes: a different one for
+ * each bucket, so that the work is shared. What is said below of a rank's compressed vector and its
+ * states then holds for a node. "auto" takes two levels when there are several nodes with several
+ * ranks each, "flat" has one level always.
+ *
  * Needs nothing of the compute room: any MPI program can hand over its own gradients.
  *
  * What a rank cannot do it says with lmn_reducer_fail, which keeps the other ranks from waiting for
@@ -65,6 +71,7 @@ typedef struct lmn_reducer_options {
     size_t dense_below;     /* layers with fewer elements always travel dense; 1024 */
     size_t n_scalars;       /* extra numbers summed over ranks with every step; 0 */
     uint64_t seed;          /* of the compressor's random numbers; 0 */
+    const char *hierarchy;  /* "flat", "node" or "auto", see above; "auto" */
 } lmn_reducer_options;
 
 lmn_reducer_options lmn_reducer_options_default(void);
@@ -73,16 +80,19 @@ lmn_reducer_options lmn_reducer_options_default(void);
  * Collective over world (borrowed); layers and options must agree.
  * layers  [n_layers] in the order in which gradients become ready
  * Takes all memory that steps need: about 7 f32 per element for topk with econtrol, and
- * world-size * message size for messages; docs/reducer.md has a table.
- * Errors, the same on all ranks: LMN_ERR_USAGE (specs; more ranks than the compressor can add up
- * over), LMN_ERR_ARGUMENT, LMN_ERR_MEMORY, LMN_ERR_COMM, LMN_ERR_DIVERGED (ranks registered
- * different layers or options).
+ * world-size * message size for messages; docs/reducer.md has a table. With two levels gradients
+ * and estimates lie in memory that the ranks of a node share, and states only with the rank that
+ * leads their bucket. Errors, the same on all ranks: LMN_ERR_USAGE (specs, hierarchy; more ranks
+ * than the compressor can add up over), LMN_ERR_ARGUMENT, LMN_ERR_MEMORY, LMN_ERR_COMM,
+ * LMN_ERR_DIVERGED (ranks registered different layers or options), LMN_ERR_UNSUPPORTED (two levels
+ * where memory cannot be shared).
  */
 lmn_status lmn_reducer_create(lmn_world *world, const lmn_reducer_layer *layers, size_t n_layers,
                               const lmn_reducer_options *options, lmn_reducer **reducer_out,
                               lmn_error *err) LMN_NODISCARD;
 
-/** Not while a step is open, unless after an error. NULL is allowed. */
+/** Not while a step is open, unless after an error. NULL is allowed. With two levels collective
+ * over the ranks of the node, unless MPI failed. */
 void lmn_reducer_destroy(lmn_reducer *reducer);
 
 /**
@@ -129,7 +139,7 @@ typedef struct lmn_step_report {
     uint64_t bytes_sent;              /* for gradients; not the few error curves of a decision */
     uint64_t bytes_dense;             /* what this rank would have sent for dense f32 gradients */
     double seconds_encode;            /* forming and compressing */
-    double seconds_wait;              /* in finish, until the last message was there */
+    double seconds_wait;              /* in finish, for messages and for ranks of the node */
     double seconds_decode;            /* combining messages and committing states */
     bool adjusted;                    /* levels were decided anew after this step */
     lmn_allocation_report allocation; /* when adjusted */

@@ -133,6 +133,10 @@ lmn_status lmn_world_sum_f64(lmn_world *world, double *values, size_t count,
 lmn_status lmn_world_sum_u64(lmn_world *world, uint64_t *values, size_t count,
                              lmn_error *err) LMN_NODISCARD;
 
+/** Let MPI move messages on, where a rank waits for something else than MPI. Local, never blocks.
+ *  Errors: LMN_ERR_COMM. */
+lmn_status lmn_world_poll(lmn_world *world, lmn_error *err) LMN_NODISCARD;
+
 /** Replace values by their maximum over ranks. Collective. */
 lmn_status lmn_world_max_u64(lmn_world *world, uint64_t *values, size_t count,
                              lmn_error *err) LMN_NODISCARD;

@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <sched.h>
 
 int lmn__to_int(size_t count)
 {
@@ -297,6 +298,15 @@ lmn_status lmn_world_create_leaders(lmn_world *world, int node_rank, lmn_world *
     }
     *leaders_out = leaders;
     return LMN_OK;
+}
+
+lmn_status lmn_world_poll(lmn_world *world, lmn_error *err)
+{
+    int is_there = 0;
+    (void)sched_yield(); /* what is waited for may need this core */
+    return lmn__mpi_check(
+        MPI_Iprobe(MPI_ANY_SOURCE, LMN__TAG_WORLD, world->comm, &is_there, MPI_STATUS_IGNORE), err,
+        "move messages on");
 }
 
 void lmn_world_destroy(lmn_world *world)

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "exchange_internal.h"
+#include "node_internal.h"
 
 lmn__layer *lmn__bucket_layer(const lmn__exchange *exchange, size_t place)
 {
@@ -40,6 +40,22 @@ bool lmn__bucket_may_be_compressed(const lmn_reducer *reducer, const lmn__bucket
     return false;
 }
 
+bool lmn__layer_has_memory(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    return reducer->way != NULL && layer->memory_kind.count > 0 &&
+           lmn__may_be_compressed(reducer, layer);
+}
+
+size_t lmn__bucket_driven(const lmn__bucket *bucket)
+{
+    return bucket->leads ? bucket->n_exchanges : 0;
+}
+
+int lmn__team_world_rank(const lmn_reducer *reducer, int rank)
+{
+    return reducer->node == NULL ? rank : (int)reducer->node->world_ranks[rank];
+}
+
 bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer)
 {
     const lmn__exchange_kind *kind = reducer->way;
@@ -49,9 +65,17 @@ bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer)
 
 lmn_status lmn__nonfinite(const lmn_reducer *reducer, const lmn__layer *layer, lmn_error *err)
 {
+    const bool is_shared = reducer->buckets[layer->bucket].is_shared;
+    const int rank = is_shared ? lmn__node_find_nonfinite(reducer, layer) : reducer->rank;
+    const unsigned long long step = reducer->step;
+    if (rank < 0) {
+        return lmn_error_set(err, LMN_ERR_NONFINITE,
+                             "mean gradient of layer '%s' on node %d is not finite in step %llu",
+                             layer->name, reducer->team.rank, step);
+    }
     return lmn_error_set(err, LMN_ERR_NONFINITE,
                          "gradient of layer '%s' holds NaN or infinity on rank %d in step %llu",
-                         layer->name, reducer->rank, (unsigned long long)reducer->step);
+                         layer->name, rank, step);
 }
 
 lmn_stream lmn__layer_stream(const lmn_reducer *reducer, const lmn__layer *layer, unsigned rank)
@@ -70,7 +94,7 @@ lmn_status lmn__layer_encode(const lmn_reducer *reducer, lmn__layer *layer,
     job->shape = lmn__layer_shape(layer);
     job->first = 0;
     job->count = layer->count;
-    job->stream = lmn__layer_stream(reducer, layer, (unsigned)reducer->rank);
+    job->stream = lmn__layer_stream(reducer, layer, (unsigned)reducer->team.rank);
     job->source = source;
     job->memory = lmn__layer_memory_copy(layer);
     job->scratch = reducer->scratch;

@@ -91,7 +91,7 @@ static void set_threshold(lmn__owned_layer *owned, float threshold)
 static uint32_t note(const lmn__owners *self, const lmn__owned_layer *owned, int owner)
 {
     const size_t group =
-        lmn_partition(owned->n, (size_t)self->head.reducer->size, (size_t)owner).first;
+        lmn_partition(owned->n, (size_t)self->head.reducer->team.size, (size_t)owner).first;
     const size_t start = group < owned->n ? owned->indices[group] : owned->starts[owner];
     return owner == 0 ? 0 : (uint32_t)start;
 }
@@ -114,7 +114,7 @@ static bool publish(const lmn__owners *self, const lmn__owned_layer *owned, lmn_
         n = lmn__keep_above(lists.indices, lists.values, n, threshold_of(owned));
         n = lmn__keep_largest(lists.indices, lists.values, n, 2 * k);
     }
-    part->note = (uint32_t)(notes / (uint64_t)reducer->size);
+    part->note = (uint32_t)(notes / (uint64_t)reducer->team.size);
     part->bytes = n == 0 ? 0
                          : (uint32_t)lmn_sparse_write(lists.indices, lists.values, n, sum->range,
                                                       LMN_SPARSE_F32, payload);
@@ -132,7 +132,7 @@ static size_t read_parts(const lmn_reducer *reducer, const lmn__received_part *p
                          const lmn__owners_lists *lists)
 {
     size_t n = 0;
-    for (int owner = 0; owner < reducer->size; owner++) {
+    for (int owner = 0; owner < reducer->team.size; owner++) {
         const lmn_sparse_message message = lmn__part_message_of(&parts[owner]);
         if (message.bytes > 0) {
             lmn_sparse_read(&message, lists->indices + n, lists->values + n);
@@ -235,7 +235,7 @@ static void commit_layer(lmn__owners *self, lmn__owned_layer *owned,
     add_survivors(owned->layer, &lists, n);
     drop_others(owned, lists.indices, n);
     tell_states(owned);
-    move_regions(owned, reducer->size, parts);
+    move_regions(owned, reducer->team.size, parts);
 }
 
 static const lmn__owners_rule rule = {.kind = &lmn__exchange_balanced,
@@ -282,7 +282,7 @@ static lmn_status add_numbers(const lmn__layer *layer, const char *what, size_t 
 static lmn_status add_state(lmn__exchange *exchange, lmn_state *state, lmn_error *err)
 {
     const lmn__owners *self = (const lmn__owners *)exchange;
-    const size_t ranks = (size_t)exchange->reducer->size;
+    const size_t ranks = (size_t)exchange->reducer->team.size;
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < self->n_layers && status == LMN_OK; i++) {
         lmn__owned_layer *owned = &self->layers[i];
@@ -297,7 +297,7 @@ static lmn_status add_state(lmn__exchange *exchange, lmn_state *state, lmn_error
 static lmn_status restored(const lmn__exchange *exchange, lmn_error *err)
 {
     const lmn__owners *self = (const lmn__owners *)exchange;
-    const int ranks = exchange->reducer->size;
+    const int ranks = exchange->reducer->team.size;
     for (size_t i = 0; i < self->n_layers; i++) {
         const lmn__owned_layer *owned = &self->layers[i];
         bool fits = owned->starts[0] == 0 && owned->starts[ranks] == owned->layer->count;

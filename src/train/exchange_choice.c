@@ -74,7 +74,7 @@ static uint64_t bucket_bytes(const lmn_reducer *reducer, const lmn__bucket *buck
         const lmn__layer *layer = &reducer->layers[index];
         const lmn_layer_shape shape = lmn__layer_shape(layer);
         if (!layer->small && level != 0) {
-            bytes += kind->wire_bytes(reducer->compressor, reducer->size, shape, level);
+            bytes += kind->wire_bytes(reducer->compressor, reducer->team.size, shape, level);
         }
     }
     return bytes;

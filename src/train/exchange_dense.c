@@ -25,6 +25,12 @@ static uint64_t wire_bytes(const lmn_compressor *compressor, int size, lmn_layer
     return 2 * (uint64_t)(size - 1) * shape.count * sizeof(float);
 }
 
+/* A single node's vector is the average, and lies there. */
+static bool is_alone(const lmn__exchange *exchange)
+{
+    return exchange->bucket->is_shared && exchange->reducer->team.size == 1;
+}
+
 static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
                          lmn_error *err)
 {
@@ -33,7 +39,7 @@ static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchang
         const size_t layer = reducer->order[bucket->first_layer + place];
         is_needed = is_needed || reducer->layers[layer].may_be_dense;
     }
-    if (!is_needed) {
+    if (!is_needed || !bucket->leads) {
         return LMN_OK;
     }
     dense_exchange *self = lmn_alloc(1, sizeof *self, err);
@@ -48,8 +54,10 @@ static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchang
 static lmn_status connect(lmn__exchange *exchange, lmn_error *err)
 {
     dense_exchange *self = (dense_exchange *)exchange;
-    return lmn_allreduce_create(exchange->reducer->world, LMN_REDUCTION_SUM_F32,
-                                exchange->bucket->vector_capacity, &self->allreduce, err);
+    lmn_world *world =
+        exchange->bucket->n_extra > 0 ? exchange->reducer->world : exchange->reducer->team.world;
+    return lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, exchange->bucket->vector_capacity,
+                                &self->allreduce, err);
 }
 
 static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
@@ -60,7 +68,8 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
             continue;
         }
         layer->message_bytes = layer->count * sizeof(float);
-        if (!lmn__layer_form_vector(layer)) {
+        const bool is_formed = layer->gradient == layer->vector; /* by the sum over the node */
+        if (is_formed ? !layer->sum_is_finite : !lmn__layer_form_vector(layer)) {
             return lmn__nonfinite(exchange->reducer, layer, err);
         }
     }
@@ -71,13 +80,13 @@ static lmn_status start(lmn__exchange *exchange, bool silent, lmn_error *err)
 {
     const dense_exchange *self = (dense_exchange *)exchange;
     const lmn__bucket *bucket = exchange->bucket;
-    if (bucket->dense_count == 0) {
+    if (bucket->dense_count == 0 || is_alone(exchange)) {
         return LMN_OK;
     }
     if (silent) {
         memset(bucket->vectors, 0, (bucket->dense_count - bucket->n_extra) * sizeof(float));
     }
-    const float factor = bucket->n_extra > 0 ? 1.0F : 1.0F / (float)exchange->reducer->size;
+    const float factor = bucket->n_extra > 0 ? 1.0F : 1.0F / (float)exchange->reducer->team.size;
     return lmn_allreduce_start(self->allreduce, bucket->vectors, bucket->averages,
                                bucket->dense_count, factor, err);
 }

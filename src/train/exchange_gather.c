@@ -84,7 +84,7 @@ static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchang
         const size_t layer = reducer->order[bucket->first_layer + place];
         capacity += largest_segment(reducer, &reducer->layers[layer]);
     }
-    if (capacity == 0) {
+    if (capacity == 0 || !bucket->leads) {
         return LMN_OK;
     }
     gather_exchange *self = lmn_alloc(1, sizeof *self, err);
@@ -95,14 +95,15 @@ static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchang
     *exchange_out = &self->head;
     self->capacity = sizeof(frame_header) + capacity;
     self->message = lmn_alloc(self->capacity, 1, err);
-    self->offsets = lmn_alloc((size_t)reducer->size, sizeof *self->offsets, err);
+    self->offsets = lmn_alloc((size_t)reducer->team.size, sizeof *self->offsets, err);
     return self->message == NULL || self->offsets == NULL ? LMN_ERR_MEMORY : LMN_OK;
 }
 
 static lmn_status connect(lmn__exchange *exchange, lmn_error *err)
 {
     gather_exchange *self = (gather_exchange *)exchange;
-    return lmn_allgatherv_create(exchange->reducer->world, self->capacity, &self->allgatherv, err);
+    return lmn_allgatherv_create(exchange->reducer->team.world, self->capacity, &self->allgatherv,
+                                 err);
 }
 
 static lmn_status encode_layer(gather_exchange *self, lmn__layer *layer, lmn_error *err)
@@ -135,7 +136,7 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
                                  .version = FRAME_VERSION,
                                  .segments = (uint16_t)exchange->bucket->compressed_layers,
                                  .step = (uint32_t)exchange->reducer->step,
-                                 .rank = (uint32_t)exchange->reducer->rank};
+                                 .rank = (uint32_t)exchange->reducer->team.rank};
     memcpy(self->message, &header, sizeof header);
     self->bytes = sizeof header;
     lmn_status status = LMN_OK;
@@ -167,7 +168,8 @@ static lmn_status damaged(const lmn_reducer *reducer, int rank, const char *what
 {
     return lmn_error_set(err, LMN_ERR_MESSAGE,
                          "message of rank %d in step %llu is damaged: %s; the step was not applied",
-                         rank, (unsigned long long)reducer->step, what);
+                         lmn__team_world_rank(reducer, rank), (unsigned long long)reducer->step,
+                         what);
 }
 
 static bool header_fits(const gather_exchange *self, int rank, const frame_header *header)
@@ -202,8 +204,9 @@ static lmn_status check_segment(const lmn_reducer *reducer, const lmn__layer *la
 {
     const lmn_status status = lmn_compressor_check(reducer->compressor, job, err);
     if (status != LMN_OK) {
-        lmn_error_add_context(err, "message of rank %d for layer '%s' in step %llu", rank,
-                              layer->name, (unsigned long long)reducer->step);
+        lmn_error_add_context(err, "message of rank %d for layer '%s' in step %llu",
+                              lmn__team_world_rank(reducer, rank), layer->name,
+                              (unsigned long long)reducer->step);
     }
     return status;
 }
@@ -261,7 +264,7 @@ static lmn_status check(const lmn__exchange *exchange, lmn_error *err)
 {
     const gather_exchange *self = (const gather_exchange *)exchange;
     lmn_status status = LMN_OK;
-    const int size = exchange->bucket->compressed_layers > 0 ? exchange->reducer->size : 0;
+    const int size = exchange->bucket->compressed_layers > 0 ? exchange->reducer->team.size : 0;
     for (int rank = 0; rank < size && status == LMN_OK; rank++) {
         status = check_frame(self, rank, err);
     }
@@ -286,13 +289,13 @@ static void commit_layer(gather_exchange *self, lmn__layer *layer)
     if (layer->tracked == NULL) {
         memset(sum, 0, layer->count * sizeof *sum);
     }
-    const float weight = 1.0F / (float)reducer->size;
-    for (int rank = 0; rank < reducer->size; rank++) {
+    const float weight = 1.0F / (float)reducer->team.size;
+    for (int rank = 0; rank < reducer->team.size; rank++) {
         size_t bytes = 0;
         const unsigned char *frame = lmn_allgatherv_message(self->allgatherv, rank, &bytes);
         const lmn_decode_job job = segment_at(layer, frame, self->offsets[rank]);
         lmn_compressor_decode_add(reducer->compressor, &job, weight, sum);
-        if (rank == reducer->rank) {
+        if (rank == reducer->team.rank) {
             add_to_states(reducer, layer, &job);
         }
         self->offsets[rank] += segment_bytes(job.payload_bytes);
@@ -303,7 +306,7 @@ static void commit_layer(gather_exchange *self, lmn__layer *layer)
 static void commit(lmn__exchange *exchange)
 {
     gather_exchange *self = (gather_exchange *)exchange;
-    for (int rank = 0; rank < exchange->reducer->size; rank++) {
+    for (int rank = 0; rank < exchange->reducer->team.size; rank++) {
         self->offsets[rank] = sizeof(frame_header);
     }
     for (size_t place = 0; place < exchange->bucket->layer_count; place++) {

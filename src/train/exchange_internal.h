@@ -25,6 +25,7 @@ struct lmn__exchange_kind {
     bool needs_vectors;
     bool sends_entries; /* single entries of v, of which the encoder tells the source afterwards */
     bool keeps_mean;    /* h is kept by the exchange, not in lmn__layer.tracked */
+    bool counts_steps;  /* what is sent depends on lmn__layer.compressed_steps */
     /** What all ranks together send for one layer at a level, by this way. */
     uint64_t (*wire_bytes)(const lmn_compressor *compressor, int size, lmn_layer_shape shape,
                            size_t level);
@@ -32,7 +33,8 @@ struct lmn__exchange_kind {
      * NULL: nothing. */
     size_t (*scratch_bytes)(const lmn_reducer *reducer, const lmn__layer *layer);
     /** All memory. Local. Errors: LMN_ERR_MEMORY. *exchange_out stays NULL when no layer of the
-     *  bucket can come this way. */
+     *  bucket can come this way. Where another rank leads the bucket, nothing but add_state and
+     *  destroy will be called: it stays NULL, too, unless there is state to add. */
     lmn_status (*create)(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
                          lmn_error *err);
     /** The collectives. Collective. */
@@ -102,6 +104,15 @@ bool lmn__bucket_may_be_compressed(const lmn_reducer *reducer, const lmn__bucket
 
 /** Whether a layer may have this level in some step. */
 bool lmn__may_have_level(const lmn_reducer *reducer, const lmn__layer *layer, size_t level);
+
+/** Whether the compressor keeps memory of a layer. */
+bool lmn__layer_has_memory(const lmn_reducer *reducer, const lmn__layer *layer);
+
+/** The exchanges of a bucket that this rank drives: all, or none where another rank leads it. */
+size_t lmn__bucket_driven(const lmn__bucket *bucket);
+
+/** The rank in the whole world of a rank of the team, for messages. */
+int lmn__team_world_rank(const lmn_reducer *reducer, int rank);
 
 /** Whether h of a layer is kept in lmn__layer.tracked. */
 bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer);

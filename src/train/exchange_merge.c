@@ -22,14 +22,14 @@ static const lmn__owners_rule rule;
 
 static size_t region_max(const lmn_reducer *reducer, const lmn__layer *layer)
 {
-    const size_t ranks = (size_t)reducer->size;
+    const size_t ranks = (size_t)reducer->team.size;
     return layer->count / ranks + (layer->count % ranks != 0 ? 1 : 0);
 }
 
 static size_t published_max(const lmn_reducer *reducer, const lmn__layer *layer)
 {
     const size_t region = region_max(reducer, layer);
-    const size_t all = (size_t)reducer->size * lmn__most_entries(reducer, layer);
+    const size_t all = (size_t)reducer->team.size * lmn__most_entries(reducer, layer);
     return region < all ? region : all;
 }
 
@@ -132,7 +132,7 @@ static void commit_layer(lmn__owners *self, lmn__owned_layer *owned,
     if (owned->layer->tracked == NULL) {
         memset(estimate, 0, owned->layer->count * sizeof *estimate);
     }
-    for (int owner = 0; owner < reducer->size; owner++) {
+    for (int owner = 0; owner < reducer->team.size; owner++) {
         copy_part(&parts[owner], &lists, estimate);
     }
     add_to_states(owned);

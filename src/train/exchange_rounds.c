@@ -15,14 +15,12 @@
 
 #include <float.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #define ROUNDS_MAX 2
 #define REDUCTIONS ((size_t)LMN_REDUCTION_SUM_BF16 + 1)
 /* Elements whose states are advanced together: they fit the nearest cache. */
-#define TILE       ((size_t)4096)
-#define NAME_BYTES 512
+#define TILE ((size_t)4096)
 
 /* Numbers of one reduction in one round. */
 typedef struct channel {
@@ -36,7 +34,6 @@ typedef struct channel {
 typedef struct rounds_layer {
     lmn__layer *layer;  /* borrowed */
     lmn_rounds_job job; /* of this step; scratch is owned */
-    uint64_t steps;     /* at which the layer was compressed */
 } rounds_layer;
 
 typedef struct rounds_exchange {
@@ -158,7 +155,7 @@ static lmn_status take_layers(rounds_exchange *self, lmn_error *err)
 static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
                          lmn_error *err)
 {
-    if (!lmn__bucket_may_be_compressed(reducer, bucket)) {
+    if (!bucket->leads || !lmn__bucket_may_be_compressed(reducer, bucket)) {
         return LMN_OK;
     }
     rounds_exchange *self = lmn_alloc(1, sizeof *self, err);
@@ -179,8 +176,9 @@ static lmn_status connect(lmn__exchange *exchange, lmn_error *err)
     for (size_t i = 0; i < ROUNDS_MAX * REDUCTIONS && status == LMN_OK; i++) {
         channel *c = &self->channels[i / REDUCTIONS][i % REDUCTIONS];
         if (c->capacity > 0) {
-            status = lmn_allreduce_create(exchange->reducer->world, (lmn_reduction)(i % REDUCTIONS),
-                                          c->capacity, &c->allreduce, err);
+            status =
+                lmn_allreduce_create(exchange->reducer->team.world, (lmn_reduction)(i % REDUCTIONS),
+                                     c->capacity, &c->allreduce, err);
         }
     }
     return status;
@@ -210,8 +208,8 @@ static void place_layer(rounds_exchange *self, rounds_layer *entry)
     lmn__layer *layer = entry->layer;
     entry->job.level = layer->travel_level;
     entry->job.shape = lmn__layer_shape(layer);
-    entry->job.n_ranks = reducer->size;
-    entry->job.step = entry->steps;
+    entry->job.n_ranks = reducer->team.size;
+    entry->job.step = layer->compressed_steps;
     entry->job.stream = lmn__layer_stream(reducer, layer, LMN_STREAM_ALL_RANKS);
     entry->job.vector = layer->vector;
     entry->job.memory = layer->memory;
@@ -410,7 +408,6 @@ static void commit_layer(const lmn_compressor *compressor, rounds_layer *entry)
     lmn_compressor_rounds_decode_add(compressor, &entry->job, 1.0F, sum);
     advance_states(compressor, entry);
     lmn_compressor_rounds_commit(compressor, &entry->job);
-    entry->steps++;
 }
 
 static void commit(lmn__exchange *exchange)
@@ -434,24 +431,6 @@ static uint64_t bytes_sent(const lmn__exchange *exchange)
     return bytes;
 }
 
-static lmn_status add_state(lmn__exchange *exchange, lmn_state *state, lmn_error *err)
-{
-    rounds_exchange *self = (rounds_exchange *)exchange;
-    lmn_status status = LMN_OK;
-    for (size_t i = 0; i < self->n_layers && status == LMN_OK; i++) {
-        char name[NAME_BYTES];
-        const char *layer = self->layers[i].layer->name;
-        const int length = snprintf(name, sizeof name, "/compression/steps/%s", layer);
-        if (length < 0 || (size_t)length >= sizeof name) {
-            return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                                 "layer name '%.64s...' is too long to be saved", layer);
-        }
-        status = lmn_state_add_array(state, name, "1", LMN_STATE_REPLICATED, LMN_STATE_U64, 0, NULL,
-                                     &self->layers[i].steps, err);
-    }
-    return status;
-}
-
 static void destroy(lmn__exchange *exchange)
 {
     rounds_exchange *self = (rounds_exchange *)exchange;
@@ -469,6 +448,7 @@ static void destroy(lmn__exchange *exchange)
 }
 
 const lmn__exchange_kind lmn__exchange_rounds = {.needs_vectors = true,
+                                                 .counts_steps = true,
                                                  .wire_bytes = wire_bytes,
                                                  .create = create,
                                                  .connect = connect,
@@ -478,5 +458,4 @@ const lmn__exchange_kind lmn__exchange_rounds = {.needs_vectors = true,
                                                  .check = check,
                                                  .commit = commit,
                                                  .bytes_sent = bytes_sent,
-                                                 .add_state = add_state,
                                                  .destroy = destroy};

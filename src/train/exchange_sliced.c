@@ -52,7 +52,7 @@ static size_t largest_part(const lmn_reducer *reducer, const lmn__part *part)
 static size_t largest_message(const lmn_reducer *reducer, const lmn__slices *slices)
 {
     size_t largest = 0;
-    for (int rank = 0; rank < reducer->size; rank++) {
+    for (int rank = 0; rank < reducer->team.size; rank++) {
         size_t bytes = sizeof(lmn__slice_header);
         for (size_t i = slices->first_part[rank]; i < slices->first_part[rank + 1]; i++) {
             bytes += largest_part(reducer, &slices->parts[i]);
@@ -64,7 +64,7 @@ static size_t largest_message(const lmn_reducer *reducer, const lmn__slices *sli
 
 static lmn_status take_memory(sliced_exchange *self, lmn_error *err)
 {
-    const size_t ranks = (size_t)self->head.reducer->size;
+    const size_t ranks = (size_t)self->head.reducer->team.size;
     self->messages = lmn_alloc(ranks, self->capacity, err);
     self->offsets = lmn_alloc(ranks + 1, sizeof *self->offsets, err);
     self->mean_bytes = lmn_alloc(1, self->capacity, err);
@@ -90,6 +90,10 @@ static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchang
     if (status != LMN_OK) {
         return status;
     }
+    if (!bucket->leads) {
+        lmn__slice_owner_shadow(reducer, &self->slices, &self->owner);
+        return LMN_OK;
+    }
     self->capacity = largest_message(reducer, &self->slices);
     return take_memory(self, err);
 }
@@ -97,7 +101,7 @@ static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchang
 static lmn_status connect(lmn__exchange *exchange, lmn_error *err)
 {
     sliced_exchange *self = (sliced_exchange *)exchange;
-    lmn_world *world = exchange->reducer->world;
+    lmn_world *world = exchange->reducer->team.world;
     const lmn_status status = lmn_alltoallv_create(world, self->capacity, &self->scatter, err);
     return status != LMN_OK ? status
                             : lmn_allgatherv_create(world, self->capacity, &self->gather, err);
@@ -109,7 +113,7 @@ static lmn_status encode_slice(sliced_exchange *self, int owner, unsigned char *
 {
     const lmn_reducer *reducer = self->head.reducer;
     const lmn__slice_header header =
-        lmn__slice_header_of(reducer, LMN__SLICE_OF_A_RANK, reducer->rank);
+        lmn__slice_header_of(reducer, LMN__SLICE_OF_A_RANK, reducer->team.rank);
     memcpy(*cursor, &header, sizeof header);
     *cursor += sizeof header;
     for (size_t i = self->slices.first_part[owner]; i < self->slices.first_part[owner + 1]; i++) {
@@ -120,7 +124,7 @@ static lmn_status encode_slice(sliced_exchange *self, int owner, unsigned char *
         }
         const lmn_source source = lmn__layer_source(part->layer);
         const lmn_status status =
-            lmn__part_encode(reducer, part, &source, (unsigned)reducer->rank, *cursor, err);
+            lmn__part_encode(reducer, part, &source, (unsigned)reducer->team.rank, *cursor, err);
         if (status != LMN_OK) {
             return status;
         }
@@ -141,11 +145,11 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
     }
     lmn_status status = LMN_OK;
     unsigned char *cursor = self->messages;
-    for (int owner = 0; owner < exchange->reducer->size && status == LMN_OK; owner++) {
+    for (int owner = 0; owner < exchange->reducer->team.size && status == LMN_OK; owner++) {
         self->offsets[owner] = (size_t)(cursor - self->messages);
         status = encode_slice(self, owner, &cursor, err);
     }
-    self->offsets[exchange->reducer->size] = (size_t)(cursor - self->messages);
+    self->offsets[exchange->reducer->team.size] = (size_t)(cursor - self->messages);
     return status;
 }
 
@@ -157,7 +161,8 @@ static lmn_status start(lmn__exchange *exchange, bool silent, lmn_error *err)
         return LMN_OK;
     }
     if (silent) {
-        memset(self->offsets, 0, ((size_t)exchange->reducer->size + 1) * sizeof *self->offsets);
+        memset(self->offsets, 0,
+               ((size_t)exchange->reducer->team.size + 1) * sizeof *self->offsets);
     }
     self->failure = lmn_error_none();
     self->phase = SCATTERING;
@@ -177,7 +182,7 @@ static lmn_status check(const lmn__exchange *exchange, lmn_error *err)
         return self->failure.status;
     }
     lmn_status status = LMN_OK;
-    for (int rank = 0; rank < exchange->reducer->size && status == LMN_OK; rank++) {
+    for (int rank = 0; rank < exchange->reducer->team.size && status == LMN_OK; rank++) {
         size_t bytes = 0;
         const unsigned char *message = lmn_allgatherv_message(self->gather, rank, &bytes);
         status = lmn__slice_check(exchange->reducer, &self->slices, rank, rank,
@@ -190,10 +195,10 @@ static lmn_status check(const lmn__exchange *exchange, lmn_error *err)
 static bool has_all_messages(sliced_exchange *self)
 {
     const lmn_reducer *reducer = self->head.reducer;
-    for (int rank = 0; rank < reducer->size; rank++) {
+    for (int rank = 0; rank < reducer->team.size; rank++) {
         size_t bytes = 0;
         const unsigned char *message = lmn_alltoallv_message(self->scatter, rank, &bytes);
-        if (lmn__slice_check(reducer, &self->slices, rank, reducer->rank, LMN__SLICE_OF_A_RANK,
+        if (lmn__slice_check(reducer, &self->slices, rank, reducer->team.rank, LMN__SLICE_OF_A_RANK,
                              message, bytes, &self->failure) != LMN_OK) {
             return false;
         }
@@ -250,7 +255,7 @@ static void commit(lmn__exchange *exchange)
 {
     sliced_exchange *self = (sliced_exchange *)exchange;
     const lmn_reducer *reducer = exchange->reducer;
-    for (int owner = 0; owner < reducer->size && self->phase != IDLE; owner++) {
+    for (int owner = 0; owner < reducer->team.size && self->phase != IDLE; owner++) {
         decode_slice(self, owner);
     }
     lmn__slice_owner_commit(&self->owner);

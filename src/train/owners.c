@@ -36,7 +36,7 @@ float *lmn__layer_estimate(const lmn__layer *layer)
 static size_t list_max(const lmn__owners_rule *rule, const lmn_reducer *reducer,
                        const lmn__layer *layer)
 {
-    const size_t ranks = (size_t)reducer->size;
+    const size_t ranks = (size_t)reducer->team.size;
     const size_t summed =
         smaller(rule->region_max(reducer, layer), ranks * lmn__most_entries(reducer, layer));
     const size_t published = smaller(layer->count, ranks * rule->published_max(reducer, layer));
@@ -78,7 +78,7 @@ static lmn_status create_layer(lmn__owners *self, lmn__layer *layer, lmn_error *
 {
     const lmn_reducer *reducer = self->head.reducer;
     lmn__owned_layer *owned = &self->layers[self->n_layers++];
-    const size_t ranks = (size_t)reducer->size;
+    const size_t ranks = (size_t)reducer->team.size;
     owned->layer = layer;
     owned->capacity = lmn__most_entries(reducer, layer);
     owned->starts = lmn_alloc(ranks + 1, sizeof *owned->starts, err);
@@ -121,7 +121,7 @@ static void size_messages(lmn__owners *self)
 /* All messages to owners together: every entry is in one of them. */
 static size_t messages_bytes(const lmn__owners *self)
 {
-    const size_t ranks = (size_t)self->head.reducer->size;
+    const size_t ranks = (size_t)self->head.reducer->team.size;
     size_t bytes = ranks * sizeof(lmn__owners_header);
     for (size_t i = 0; i < self->n_layers; i++) {
         bytes += ranks * LMN__PAD8(part_bytes(0)) + 8 * self->layers[i].capacity;
@@ -131,7 +131,7 @@ static size_t messages_bytes(const lmn__owners *self)
 
 static lmn_status take_memory(lmn__owners *self, lmn_error *err)
 {
-    const size_t ranks = (size_t)self->head.reducer->size;
+    const size_t ranks = (size_t)self->head.reducer->team.size;
     self->messages = lmn_alloc(1, messages_bytes(self), err);
     self->offsets = lmn_alloc(ranks + 1, sizeof *self->offsets, err);
     self->sums = lmn_alloc(1, self->sum_capacity, err);
@@ -175,7 +175,7 @@ lmn_status lmn__owners_create(const lmn__owners_rule *rule, lmn_reducer *reducer
 lmn_status lmn__owners_connect(lmn__exchange *exchange, lmn_error *err)
 {
     lmn__owners *self = (lmn__owners *)exchange;
-    lmn_world *world = exchange->reducer->world;
+    lmn_world *world = exchange->reducer->team.world;
     const lmn_status status =
         lmn_alltoallv_create(world, self->message_capacity, &self->scatter, err);
     return status != LMN_OK ? status
@@ -241,9 +241,9 @@ static void write_messages(lmn__owners *self)
 {
     const lmn_reducer *reducer = self->head.reducer;
     size_t offset = 0;
-    for (int owner = 0; owner < reducer->size; owner++) {
+    for (int owner = 0; owner < reducer->team.size; owner++) {
         const lmn__owners_header header =
-            lmn__owners_header_of(reducer, LMN__OWNERS_OF_A_RANK, reducer->rank);
+            lmn__owners_header_of(reducer, LMN__OWNERS_OF_A_RANK, reducer->team.rank);
         self->offsets[owner] = offset;
         memcpy(self->messages + offset, &header, sizeof header);
         offset += sizeof header;
@@ -256,7 +256,7 @@ static void write_messages(lmn__owners *self)
             }
         }
     }
-    self->offsets[reducer->size] = offset;
+    self->offsets[reducer->team.size] = offset;
 }
 
 lmn_status lmn__owners_encode(lmn__exchange *exchange, lmn_error *err)
@@ -282,7 +282,8 @@ lmn_status lmn__owners_start(lmn__exchange *exchange, bool silent, lmn_error *er
         return LMN_OK;
     }
     if (silent) {
-        memset(self->offsets, 0, ((size_t)exchange->reducer->size + 1) * sizeof *self->offsets);
+        memset(self->offsets, 0,
+               ((size_t)exchange->reducer->team.size + 1) * sizeof *self->offsets);
     }
     self->failure = lmn_error_none();
     self->phase = LMN__OWNERS_SCATTER;
@@ -293,11 +294,11 @@ lmn_status lmn__owners_start(lmn__exchange *exchange, bool silent, lmn_error *er
 static bool has_all_messages(lmn__owners *self)
 {
     const lmn_reducer *reducer = self->head.reducer;
-    for (int rank = 0; rank < reducer->size; rank++) {
+    for (int rank = 0; rank < reducer->team.size; rank++) {
         size_t bytes = 0;
         const unsigned char *message = lmn_alltoallv_message(self->scatter, rank, &bytes);
-        if (lmn__owners_check_message(self, rank, reducer->rank, LMN__OWNERS_OF_A_RANK, message,
-                                      bytes, &self->failure) != LMN_OK) {
+        if (lmn__owners_check_message(self, rank, reducer->team.rank, LMN__OWNERS_OF_A_RANK,
+                                      message, bytes, &self->failure) != LMN_OK) {
             return false;
         }
         self->cursors[rank] = sizeof(lmn__owners_header);
@@ -309,13 +310,13 @@ static bool has_all_messages(lmn__owners *self)
 static uint64_t add_parts(lmn__owners *self, const lmn__owned_layer *owned, lmn_sparse_sum *sum)
 {
     const lmn_reducer *reducer = self->head.reducer;
-    const float weight = 1.0F / (float)reducer->size;
+    const float weight = 1.0F / (float)reducer->team.size;
     uint64_t notes = 0;
-    for (int rank = 0; rank < reducer->size; rank++) {
+    for (int rank = 0; rank < reducer->team.size; rank++) {
         size_t bytes = 0;
         const unsigned char *frame = lmn_alltoallv_message(self->scatter, rank, &bytes);
         const lmn__received_part part =
-            lmn__owners_part_at(owned, reducer->rank, frame, self->cursors[rank]);
+            lmn__owners_part_at(owned, reducer->team.rank, frame, self->cursors[rank]);
         const lmn_sparse_message message = lmn__part_message_of(&part);
         if (message.bytes > 0) {
             lmn_sparse_sum_add(sum, &message, weight);
@@ -330,8 +331,9 @@ static uint64_t add_parts(lmn__owners *self, const lmn__owned_layer *owned, lmn_
 static size_t publish_layer(lmn__owners *self, const lmn__owned_layer *owned, unsigned char *part)
 {
     const lmn_reducer *reducer = self->head.reducer;
-    const size_t first = owned->starts[reducer->rank];
-    const lmn_range range = {.first = first, .count = owned->starts[reducer->rank + 1] - first};
+    const size_t first = owned->starts[reducer->team.rank];
+    const lmn_range range = {.first = first,
+                             .count = owned->starts[reducer->team.rank + 1] - first};
     const lmn__owners_lists lists = lmn__owners_lists_of(self->rule, reducer, owned->layer);
     memset(lists.sum, 0, lmn_sparse_sum_bytes(range.count));
     lmn_sparse_sum sum = lmn_sparse_sum_of(range, lists.sum);
@@ -355,7 +357,7 @@ static size_t publish_layers(lmn__owners *self)
 {
     const lmn_reducer *reducer = self->head.reducer;
     lmn__owners_header header =
-        lmn__owners_header_of(reducer, LMN__OWNERS_OF_THE_SUM, reducer->rank);
+        lmn__owners_header_of(reducer, LMN__OWNERS_OF_THE_SUM, reducer->team.rank);
     size_t offset = sizeof header;
     for (size_t i = 0; i < self->n_layers; i++) {
         const lmn__owned_layer *owned = &self->layers[i];
@@ -412,7 +414,7 @@ lmn_status lmn__owners_check(const lmn__exchange *exchange, lmn_error *err)
         return self->failure.status;
     }
     lmn_status status = LMN_OK;
-    for (int rank = 0; rank < exchange->reducer->size && status == LMN_OK; rank++) {
+    for (int rank = 0; rank < exchange->reducer->team.size && status == LMN_OK; rank++) {
         size_t bytes = 0;
         const unsigned char *message = lmn_allgatherv_message(self->gather, rank, &bytes);
         status = lmn__owners_check_message(self, rank, rank, LMN__OWNERS_OF_THE_SUM, message, bytes,
@@ -423,7 +425,7 @@ lmn_status lmn__owners_check(const lmn__exchange *exchange, lmn_error *err)
 
 static void take_parts(lmn__owners *self, const lmn__owned_layer *owned)
 {
-    for (int owner = 0; owner < self->head.reducer->size; owner++) {
+    for (int owner = 0; owner < self->head.reducer->team.size; owner++) {
         size_t bytes = 0;
         const unsigned char *message = lmn_allgatherv_message(self->gather, owner, &bytes);
         self->parts[owner] = lmn__owners_part_at(owned, owner, message, self->cursors[owner]);
@@ -435,7 +437,7 @@ static void take_parts(lmn__owners *self, const lmn__owned_layer *owned)
 void lmn__owners_commit(lmn__exchange *exchange)
 {
     lmn__owners *self = (lmn__owners *)exchange;
-    for (int rank = 0; rank < exchange->reducer->size; rank++) {
+    for (int rank = 0; rank < exchange->reducer->team.size; rank++) {
         self->cursors[rank] = sizeof(lmn__owners_header);
     }
     for (size_t i = 0; i < self->n_layers; i++) {

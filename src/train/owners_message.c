@@ -51,7 +51,8 @@ static lmn_status damaged(const lmn_reducer *reducer, int rank, const char *what
 {
     return lmn_error_set(err, LMN_ERR_MESSAGE,
                          "message of rank %d in step %llu is damaged: %s; the step was not applied",
-                         rank, (unsigned long long)reducer->step, what);
+                         lmn__team_world_rank(reducer, rank), (unsigned long long)reducer->step,
+                         what);
 }
 
 static lmn_status check_header(const lmn_reducer *reducer, int rank, unsigned content,
@@ -108,8 +109,9 @@ static lmn_status check_part(const lmn__owners *self, const lmn__owned_layer *ow
         status = lmn_error_set(err, LMN_ERR_MESSAGE, "what it notes cannot be");
     }
     if (status != LMN_OK) {
-        lmn_error_add_context(err, "message of rank %d for layer '%s' in step %llu", rank,
-                              owned->layer->name, (unsigned long long)reducer->step);
+        lmn_error_add_context(err, "message of rank %d for layer '%s' in step %llu",
+                              lmn__team_world_rank(reducer, rank), owned->layer->name,
+                              (unsigned long long)reducer->step);
     }
     return status;
 }

@@ -8,8 +8,8 @@
  */
 #include "lamina/reducer.h"
 
-#include "exchange_internal.h"
 #include "lamina/hash.h"
+#include "node_internal.h"
 
 #include <string.h>
 
@@ -19,6 +19,7 @@ lmn_reducer_options lmn_reducer_options_default(void)
                                  .feedback = "none",
                                  .allocate = "uniform",
                                  .collective = "auto",
+                                 .hierarchy = "auto",
                                  .bucket_bytes = (size_t)4 << 20,
                                  .dense_below = 1024,
                                  .n_scalars = 0,
@@ -91,10 +92,10 @@ static lmn_status create_methods(lmn_reducer *reducer, const lmn_reducer_options
                                  size_t n_layers, lmn_error *err)
 {
     lmn_status status = lmn_compressor_create(options->compress, &reducer->compressor, err);
-    if (status == LMN_OK && reducer->size > lmn_compressor_ranks_max(reducer->compressor)) {
+    if (status == LMN_OK && reducer->team.size > lmn_compressor_ranks_max(reducer->compressor)) {
         return lmn_error_set(
             err, LMN_ERR_USAGE, "compressor '%s' adds up over at most %d ranks, but there are %d",
-            options->compress, lmn_compressor_ranks_max(reducer->compressor), reducer->size);
+            options->compress, lmn_compressor_ranks_max(reducer->compressor), reducer->team.size);
     }
     if (status == LMN_OK) {
         status = lmn_feedback_create(options->feedback, &reducer->feedback, err);
@@ -159,9 +160,12 @@ static lmn_status create_exchanges(lmn_reducer *reducer, lmn_error *err)
 
 /* Everything that one rank can do, and fail at, alone. */
 static lmn_status prepare(lmn_reducer *reducer, const lmn_reducer_layer *layers, size_t n_layers,
-                          const lmn_reducer_options *options, lmn_error *err)
+                          const lmn_reducer_options *options, int lowest_size, lmn_error *err)
 {
     lmn_status status = check_arguments(layers, n_layers, options, err);
+    if (status == LMN_OK) {
+        status = lmn__node_choose(reducer, options->hierarchy, lowest_size, err);
+    }
     if (status == LMN_OK) {
         reducer->seed = options->seed;
         reducer->bucket_bytes = options->bucket_bytes;
@@ -196,6 +200,7 @@ static uint64_t description_hash(const lmn_reducer *reducer, const lmn_reducer_o
     hash = lmn_hash64(options->feedback, strlen(options->feedback), hash);
     hash = lmn_hash64(options->allocate, strlen(options->allocate), hash);
     hash = lmn_hash64(options->collective, strlen(options->collective), hash);
+    hash = lmn_hash64(options->hierarchy, strlen(options->hierarchy), hash);
     const uint64_t numbers[] = {options->bucket_bytes, options->dense_below, options->n_scalars,
                                 options->seed, reducer->n_layers};
     hash = lmn_hash64(numbers, sizeof numbers, hash);
@@ -206,10 +211,10 @@ static uint64_t description_hash(const lmn_reducer *reducer, const lmn_reducer_o
     return hash;
 }
 
-static lmn_status connect_bucket(lmn__bucket *bucket, lmn_error *err)
+static lmn_status connect_bucket(const lmn__bucket *bucket, lmn_error *err)
 {
     lmn_status status = LMN_OK;
-    for (size_t e = 0; e < bucket->n_exchanges && status == LMN_OK; e++) {
+    for (size_t e = 0; e < lmn__bucket_driven(bucket) && status == LMN_OK; e++) {
         status = bucket->exchanges[e]->kind->connect(bucket->exchanges[e], err);
     }
     return status;
@@ -219,10 +224,19 @@ static lmn_status connect(lmn_reducer *reducer, const lmn_reducer_options *optio
 {
     lmn_status status = lmn_world_check_same(reducer->world, "the reducer's layers and options",
                                              description_hash(reducer, options), err);
-    for (size_t i = 0; i < reducer->n_buckets && status == LMN_OK; i++) {
+    if (status == LMN_OK && reducer->node != NULL) {
+        status = lmn__node_connect(reducer, err);
+    }
+    if (status != LMN_OK) {
+        return status;
+    }
+    /* The last bucket is the whole world's: all go there together. */
+    for (size_t i = 0; i + 1 < reducer->n_buckets && status == LMN_OK; i++) {
         status = connect_bucket(&reducer->buckets[i], err);
     }
-    return status;
+    status = lmn_agree(reducer->world, status, err);
+    return status != LMN_OK ? status
+                            : connect_bucket(&reducer->buckets[reducer->n_buckets - 1], err);
 }
 
 static void warn_of_eta(const lmn_reducer *reducer)
@@ -247,19 +261,27 @@ lmn_status lmn_reducer_create(lmn_world *world, const lmn_reducer_layer *layers,
                               const lmn_reducer_options *options, lmn_reducer **reducer_out,
                               lmn_error *err)
 {
+    int lowest_size = 0;
+    lmn_status status = lmn__node_lowest_size(world, &lowest_size, err);
+    if (status != LMN_OK) {
+        return status;
+    }
     lmn_reducer *reducer = lmn_alloc(1, sizeof *reducer, err);
-    lmn_status status = reducer == NULL ? LMN_ERR_MEMORY : LMN_OK;
+    status = reducer == NULL ? LMN_ERR_MEMORY : LMN_OK;
     if (status == LMN_OK) {
         reducer->world = world;
         reducer->rank = lmn_world_rank(world);
         reducer->size = lmn_world_size(world);
-        status = prepare(reducer, layers, n_layers, options, err);
+        status = prepare(reducer, layers, n_layers, options, lowest_size, err);
     }
     status = lmn_agree(world, status, err);
     if (status == LMN_OK && reducer != NULL) {
         status = connect(reducer, options, err);
     }
     if (status != LMN_OK || reducer == NULL) {
+        if (reducer != NULL) {
+            reducer->is_broken = status == LMN_ERR_COMM;
+        }
         lmn_reducer_destroy(reducer);
         return status;
     }
@@ -279,6 +301,7 @@ void lmn_reducer_destroy(lmn_reducer *reducer)
             bucket->exchanges[e]->kind->destroy(bucket->exchanges[e]);
         }
     }
+    lmn__node_destroy(reducer);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         lmn_free(reducer->layers[i].name);
     }
@@ -299,7 +322,7 @@ void lmn_reducer_destroy(lmn_reducer *reducer)
 
 float *lmn_reducer_gradient(lmn_reducer *reducer, size_t layer)
 {
-    return reducer->layers[layer].gradient;
+    return reducer->layers[layer].own;
 }
 
 const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer)

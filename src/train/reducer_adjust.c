@@ -18,7 +18,7 @@ static void take_curves(lmn_reducer *reducer, size_t n_levels)
     memset(reducer->curves, 0, reducer->n_layers * n_levels * sizeof *reducer->curves);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
-        if (!layer->small) {
+        if (!layer->small && layer->leads) {
             lmn_compressor_error_curve(reducer->compressor, layer->observed,
                                        lmn__layer_shape(layer), reducer->curves + i * n_levels,
                                        reducer->scratch);
@@ -42,12 +42,12 @@ static void fill_costs(lmn_reducer *reducer, size_t n_levels)
     }
 }
 
-/* The curves are of sums over observed_steps steps of size ranks: the mean, for comparable reports.
+/* The curves are of sums over observed_steps steps of the team: the mean, for comparable reports.
  */
 static void average_curves(lmn_reducer *reducer, size_t n_levels)
 {
     const double steps = (double)reducer->observed_steps;
-    const double factor = 1.0 / (steps * steps * (double)reducer->size);
+    const double factor = 1.0 / (steps * steps * (double)reducer->team.size);
     for (size_t entry = 0; entry < reducer->n_layers * n_levels; entry++) {
         reducer->curves[entry] *= factor;
     }
@@ -79,7 +79,7 @@ static void forget_observed(lmn_reducer *reducer)
 {
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
-        if (layer->observed != NULL) {
+        if (layer->observed != NULL && layer->leads) {
             memset(layer->observed, 0, layer->count * sizeof *layer->observed);
         }
     }

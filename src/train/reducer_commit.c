@@ -31,7 +31,7 @@ static void observe(lmn__layer *layer)
 static void observe_all(lmn_reducer *reducer)
 {
     for (size_t i = 0; i < reducer->n_layers; i++) {
-        if (reducer->layers[i].observed != NULL) {
+        if (reducer->layers[i].observed != NULL && reducer->layers[i].leads) {
             observe(&reducer->layers[i]);
         }
     }
@@ -45,9 +45,12 @@ void lmn__reducer_commit(lmn_reducer *reducer)
     }
     for (size_t i = 0; i < reducer->n_buckets; i++) {
         const lmn__bucket *bucket = &reducer->buckets[i];
-        for (size_t e = 0; e < bucket->n_exchanges; e++) {
+        for (size_t e = 0; e < lmn__bucket_driven(bucket); e++) {
             bucket->exchanges[e]->kind->commit(bucket->exchanges[e]);
         }
+    }
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        reducer->layers[i].compressed_steps += reducer->layers[i].travel_level != 0 ? 1 : 0;
     }
     reducer->applied_steps++;
 }

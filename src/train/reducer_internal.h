@@ -11,6 +11,9 @@
  * allreduce covers them, and compressed layers follow. Which are dense may change from step to
  * step; the regions are then laid out anew.
  *
+ * With two levels (node_internal.h) a rank has gradients of all layers, and all else only of those
+ * in buckets that it leads: there the gradient g is the node's.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef LAMINA_REDUCER_INTERNAL_H
@@ -33,6 +36,7 @@ typedef struct lmn__layer {
     size_t dims[LMN_STATE_DIMS_MAX];
     size_t count;
     size_t bucket;
+    bool leads;          /* this rank exchanges the layer: its bucket's */
     bool small;          /* always dense and outside error feedback */
     bool may_be_dense;   /* in some step */
     bool ready;          /* handed over in this step */
@@ -40,9 +44,14 @@ typedef struct lmn__layer {
     double eta;          /* at travel_level */
     uint64_t message_bytes;
     const lmn_feedback *feedback; /* borrowed; of a small layer `none` */
-    float *gradient;
-    float *vector;  /* in the bucket's region; NULL where v need not be in memory */
-    float *average; /* in the bucket's region; NULL where the estimate is `tracked` */
+    float *own;                   /* gradient of this rank, where the caller puts it */
+    float *gradient;    /* what feedback and compression see: own, or what the node leads to it;
+                           NULL where this rank does not lead */
+    float *node_sum;    /* where the node's gradient goes unless it can be summed in its vector */
+    bool sum_is_finite; /* of the node's gradient in this step */
+    size_t segment_offset; /* f32 before `own` in the rank's shared segment */
+    float *vector;         /* in the bucket's region; NULL where v need not be in memory */
+    float *average;        /* in the bucket's region; NULL where the estimate is `tracked` */
     float *tracked; /* h, the same on all ranks; NULL when the mechanism does not track, or h is
                        kept in slices */
     float *state[LMN_FEEDBACK_STATES_MAX];
@@ -52,6 +61,7 @@ typedef struct lmn__layer {
     float *memory;      /* of the compressor; NULL when it keeps none */
     float *memory_next; /* NULL where memory changes in the commit only */
     float *observed;    /* sum of v over the allocator's window; NULL when it does not look */
+    uint64_t compressed_steps; /* that counted and in which the layer was compressed */
 } lmn__layer;
 
 /* exchange_internal.h */
@@ -63,6 +73,9 @@ typedef struct lmn__exchange_kind lmn__exchange_kind;
 typedef struct lmn__bucket {
     size_t first_layer, layer_count; /* consecutive places in reducer->order */
     size_t n_extra;                  /* f32 that travel behind the dense layers: the verdict */
+    int leader;                      /* node rank that exchanges a bucket of two levels */
+    bool is_shared;                  /* of two levels: reduced inside the node first */
+    bool leads;                      /* this rank exchanges it; always true of one level */
     size_t vector_capacity;          /* f32 in each region */
     size_t average_capacity;
     size_t dense_count;       /* leading f32 that travel by allreduce, n_extra of them last */
@@ -75,9 +88,20 @@ typedef struct lmn__bucket {
     lmn__exchange *exchanges[LMN__EXCHANGES_MAX]; /* owned */
 } lmn__bucket;
 
+/* The ranks that exchange large layers: all, or with two levels one of every node. */
+typedef struct lmn__team {
+    lmn_world *world; /* borrowed; NULL on a rank that leads no bucket */
+    int rank, size;   /* with two levels the node and the number of nodes */
+} lmn__team;
+
+typedef struct lmn__node lmn__node; /* node_internal.h */
+
 struct lmn_reducer {
     lmn_world *world; /* borrowed */
     int rank, size;
+    lmn__team team;
+    lmn__node *node; /* owned; NULL with one level */
+    bool is_broken;  /* MPI failed: nothing collective any more */
     lmn_compressor *compressor;
     lmn_feedback *feedback;
     lmn_feedback *passthrough; /* `none`, for small layers */
@@ -91,7 +115,10 @@ struct lmn_reducer {
     size_t n_buckets;
     lmn__bucket *buckets;
     lmn_arena *arena;
-    void *scratch;    /* for encode and error_curve */
+    void *scratch; /* for encode and error_curve */
+    size_t shadow_count;
+    float *shadow;    /* [shadow_count] what a checkpoint holds of layers that another rank leads:
+                         zeros */
     uint64_t *levels; /* [n_layers] the plan */
     double *curves;   /* [n_layers][n_levels] squared errors */
     uint64_t *costs;  /* [n_layers][n_levels] bytes */

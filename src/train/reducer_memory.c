@@ -1,7 +1,9 @@
 /*
  * The reducer's arrays: one arena for all layers and the regions of their buckets.
  *
- * What exchanges need beside (messages, slices) is theirs.
+ * What exchanges need beside (messages, slices) is theirs. With two levels what the ranks of a node
+ * share is elsewhere (node.c), and a rank has states of the layers that it leads only; for the
+ * others a checkpoint gets rows of zeros from one array.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -47,7 +49,10 @@ static void take_states(const lmn_reducer *reducer, lmn__layer *layer, taker *fr
 {
     const bool compressed = lmn__may_be_compressed(reducer, layer);
     const size_t n_states = lmn_feedback_state_count(reducer->feedback);
-    for (size_t i = 0; i < n_states; i++) {
+    for (size_t i = 0; i < n_states && !layer->leads; i++) {
+        layer->state[i] = reducer->shadow;
+    }
+    for (size_t i = 0; i < n_states && layer->leads; i++) {
         layer->state[i] = take_vector(from, layer->count);
         if (compressed && has_next(reducer, i)) {
             layer->next[i] = take_vector(from, layer->count);
@@ -59,7 +64,11 @@ static void take_compressor_memory(const lmn_reducer *reducer, lmn__layer *layer
 {
     const lmn__exchange_kind *kind = reducer->way;
     layer->memory_kind = lmn_compressor_memory_of(reducer->compressor, lmn__layer_shape(layer));
-    if (kind == NULL || layer->memory_kind.count == 0 || !lmn__may_be_compressed(reducer, layer)) {
+    if (!lmn__layer_has_memory(reducer, layer)) {
+        return;
+    }
+    if (!layer->leads) {
+        layer->memory = reducer->shadow;
         return;
     }
     layer->memory = take_vector(from, layer->memory_kind.count);
@@ -68,19 +77,32 @@ static void take_compressor_memory(const lmn_reducer *reducer, lmn__layer *layer
     }
 }
 
+/* What passes by feedback and compression can be summed where the vector lies. */
+static bool needs_node_sum(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    return lmn_feedback_state_count(reducer->feedback) > 0 ||
+           lmn__may_be_compressed(reducer, layer);
+}
+
 static void take_layer(const lmn_reducer *reducer, lmn__layer *layer, taker *from)
 {
-    layer->gradient = take_vector(from, layer->count);
+    const bool is_shared = reducer->buckets[layer->bucket].is_shared;
+    if (!is_shared) {
+        layer->gradient = take_vector(from, layer->count);
+        layer->own = layer->gradient;
+    } else if (layer->leads && needs_node_sum(reducer, layer)) {
+        layer->node_sum = take_vector(from, layer->count);
+    }
     if (layer->small) {
         return;
     }
     take_states(reducer, layer, from);
     take_compressor_memory(reducer, layer, from);
-    if (lmn__layer_has_mean(reducer, layer)) {
+    if (!is_shared && lmn__layer_has_mean(reducer, layer)) {
         layer->tracked = take_vector(from, layer->count);
     }
     if (lmn_allocator_adapts(reducer->allocator)) {
-        layer->observed = take_vector(from, layer->count);
+        layer->observed = layer->leads ? take_vector(from, layer->count) : reducer->shadow;
     }
 }
 
@@ -103,15 +125,37 @@ static size_t scratch_bytes(const lmn_reducer *reducer)
     return scratch;
 }
 
+/* f32 of the largest array in a checkpoint that belongs to a rank elsewhere on the node. */
+static size_t shadow_count(const lmn_reducer *reducer)
+{
+    size_t largest = 0;
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        const lmn__bucket *bucket = &reducer->buckets[i];
+        size_t count = 0; /* of the bucket, of which a slice is a part */
+        for (size_t place = 0; place < bucket->layer_count; place++) {
+            const lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
+            const size_t memory =
+                lmn_compressor_memory_of(reducer->compressor, lmn__layer_shape(layer)).count;
+            count += memory > layer->count ? memory : layer->count;
+        }
+        largest = !bucket->leads && count > largest ? count : largest;
+    }
+    return largest;
+}
+
 static void take_all(lmn_reducer *reducer, taker *from)
 {
+    reducer->shadow_count = shadow_count(reducer);
+    reducer->shadow = reducer->shadow_count > 0 ? take_vector(from, reducer->shadow_count) : NULL;
     for (size_t place = 0; place < reducer->n_layers; place++) {
         take_layer(reducer, &reducer->layers[reducer->order[place]], from);
     }
     for (size_t i = 0; i < reducer->n_buckets; i++) {
         lmn__bucket *bucket = &reducer->buckets[i];
-        bucket->vectors = take_vector(from, bucket->vector_capacity);
-        bucket->averages = take_vector(from, bucket->average_capacity);
+        bucket->vectors = bucket->leads ? take_vector(from, bucket->vector_capacity) : NULL;
+        if (!bucket->is_shared) {
+            bucket->averages = take_vector(from, bucket->average_capacity);
+        }
     }
     reducer->scratch = take(from, scratch_bytes(reducer));
 }

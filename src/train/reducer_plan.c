@@ -7,15 +7,15 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "exchange_internal.h"
 #include "lamina/hash.h"
+#include "node_internal.h"
 
 #include <string.h>
 
 /* With one rank nothing is sent; it plans like two, so that its results show what they would do. */
 static int planning_size(const lmn_reducer *reducer)
 {
-    return reducer->size > 1 ? reducer->size : 2;
+    return reducer->team.size > 1 ? reducer->team.size : 2;
 }
 
 static uint64_t dense_bytes(const lmn_reducer *reducer, lmn_layer_shape shape)
@@ -72,6 +72,19 @@ static void add_to_bucket(lmn_reducer *reducer, size_t place, size_t index)
     layer->bucket = index;
 }
 
+static void choose_leaders(lmn_reducer *reducer)
+{
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        lmn__bucket *bucket = &reducer->buckets[i];
+        bucket->is_shared = reducer->node != NULL && bucket->n_extra == 0;
+        bucket->leader = bucket->is_shared ? (int)(i % (size_t)reducer->node->n_leaders) : 0;
+        bucket->leads = !bucket->is_shared || bucket->leader == reducer->node->rank;
+    }
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        reducer->layers[i].leads = reducer->buckets[reducer->layers[i].bucket].leads;
+    }
+}
+
 /* At most one bucket per layer, and the last one. */
 lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err)
 {
@@ -100,6 +113,7 @@ lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err)
     }
     reducer->buckets[index].n_extra = LMN__VERDICT_COUNT + reducer->n_scalars;
     reducer->n_buckets = index + 1;
+    choose_leaders(reducer);
     return LMN_OK;
 }
 
@@ -119,10 +133,18 @@ static bool may_be_dense(const lmn_reducer *reducer, const lmn__layer *layer)
     return false;
 }
 
+/* Of a single node the vector of a dense layer is its average. */
+static bool is_own_average(const lmn_reducer *reducer, const lmn__bucket *bucket)
+{
+    return bucket->is_shared && reducer->team.size == 1;
+}
+
 static bool needs_vector(const lmn_reducer *reducer, const lmn__layer *layer, bool dense)
 {
     const lmn__exchange_kind *kind = reducer->way;
-    return dense || (kind != NULL && kind->needs_vectors && lmn__may_be_compressed(reducer, layer));
+    const bool has_own = !is_own_average(reducer, &reducer->buckets[layer->bucket]);
+    return (dense && has_own) ||
+           (kind != NULL && kind->needs_vectors && lmn__may_be_compressed(reducer, layer));
 }
 
 void lmn__reducer_size_buckets(lmn_reducer *reducer)
@@ -141,6 +163,19 @@ void lmn__reducer_size_buckets(lmn_reducer *reducer)
     last->average_capacity += lmn_align_up_f32(last->n_extra);
 }
 
+/* A place in a region; there are no vectors where another rank leads. */
+static float *at(float *region, size_t offset)
+{
+    return region == NULL ? NULL : region + offset;
+}
+
+/* Where the leader sums up a dense layer: in its vector, where nothing else is formed from it. */
+static float *node_gradient(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    const bool is_formed = lmn_feedback_state_count(reducer->feedback) > 0;
+    return layer->travel_level != 0 || is_formed ? layer->node_sum : layer->vector;
+}
+
 /* Gives the dense layers their places in both regions; returns the f32 that they take. */
 static size_t place_dense(lmn_reducer *reducer, const lmn__bucket *bucket)
 {
@@ -148,8 +183,9 @@ static size_t place_dense(lmn_reducer *reducer, const lmn__bucket *bucket)
     for (size_t place = 0; place < bucket->layer_count; place++) {
         lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
         if (layer->travel_level == 0) {
-            layer->vector = bucket->vectors + offset;
             layer->average = bucket->averages + offset;
+            layer->vector =
+                is_own_average(reducer, bucket) ? layer->average : at(bucket->vectors, offset);
             offset += lmn_align_up_f32(layer->count);
         }
     }
@@ -159,7 +195,7 @@ static size_t place_dense(lmn_reducer *reducer, const lmn__bucket *bucket)
 /* Compressed layers follow, each in the regions that it needs. */
 static void place_compressed(lmn_reducer *reducer, lmn__bucket *bucket)
 {
-    float *vector = bucket->vectors + bucket->dense_count;
+    size_t vectors = is_own_average(reducer, bucket) ? 0 : bucket->dense_count;
     float *average = bucket->averages + bucket->dense_count;
     bucket->compressed_layers = 0;
     for (size_t place = 0; place < bucket->layer_count; place++) {
@@ -170,9 +206,9 @@ static void place_compressed(lmn_reducer *reducer, lmn__bucket *bucket)
         const size_t count = lmn_align_up_f32(layer->count);
         const bool has_vector = needs_vector(reducer, layer, false);
         const bool has_average = layer->tracked == NULL;
-        layer->vector = has_vector ? vector : NULL;
+        layer->vector = has_vector ? at(bucket->vectors, vectors) : NULL;
         layer->average = has_average ? average : NULL;
-        vector += has_vector ? count : 0;
+        vectors += has_vector ? count : 0;
         average += has_average ? count : 0;
         bucket->compressed_layers++;
     }
@@ -183,8 +219,15 @@ static void lay_out_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
     bucket->dense_count = place_dense(reducer, bucket);
     place_compressed(reducer, bucket);
     bucket->dense_count += bucket->n_extra;
+    for (size_t place = 0; place < bucket->layer_count && bucket->is_shared && bucket->leads;
+         place++) {
+        lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
+        layer->gradient = node_gradient(reducer, layer);
+    }
     /* Padding travels with its neighbours: it must not hold what once was a NaN. */
-    memset(bucket->vectors, 0, bucket->vector_capacity * sizeof *bucket->vectors);
+    if (bucket->vectors != NULL) {
+        memset(bucket->vectors, 0, bucket->vector_capacity * sizeof *bucket->vectors);
+    }
 }
 
 static size_t next_travel_level(const lmn_reducer *reducer, size_t index)

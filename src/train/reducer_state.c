@@ -5,9 +5,10 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "exchange_internal.h"
+#include "node_internal.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define STATE_NAME_BYTES 512
 
@@ -47,8 +48,20 @@ static lmn_status add_feedback_states(const lmn_reducer *reducer, const lmn__lay
     return LMN_OK;
 }
 
-static lmn_status add_layer_state(const lmn_reducer *reducer, const lmn__layer *layer,
-                                  lmn_state *state, lmn_error *err)
+static lmn_status add_steps(lmn__layer *layer, lmn_state *state, lmn_error *err)
+{
+    char name[STATE_NAME_BYTES];
+    const int length = snprintf(name, sizeof name, "/compression/steps/%s", layer->name);
+    if (length < 0 || (size_t)length >= sizeof name) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "layer name '%.64s...' is too long to be saved",
+                             layer->name);
+    }
+    return lmn_state_add_array(state, name, "1", LMN_STATE_REPLICATED, LMN_STATE_U64, 0, NULL,
+                               &layer->compressed_steps, err);
+}
+
+static lmn_status add_layer_state(const lmn_reducer *reducer, lmn__layer *layer, lmn_state *state,
+                                  lmn_error *err)
 {
     lmn_status status = add_feedback_states(reducer, layer, state, err);
     if (status == LMN_OK && layer->tracked != NULL) {
@@ -60,6 +73,11 @@ static lmn_status add_layer_state(const lmn_reducer *reducer, const lmn__layer *
             layer->memory_kind.shared ? LMN_STATE_REPLICATED : LMN_STATE_PER_RANK;
         status = add_array(state, "compression/memory", kind, layer, 1, &layer->memory_kind.count,
                            layer->memory, err);
+    }
+    const lmn__exchange_kind *way = reducer->way;
+    if (status == LMN_OK && way != NULL && way->counts_steps &&
+        lmn__may_be_compressed(reducer, layer)) {
+        status = add_steps(layer, state, err);
     }
     if (status == LMN_OK && layer->observed != NULL) {
         status = add_vector_state(state, "allocation/observed", LMN_STATE_PER_RANK, layer,
@@ -80,11 +98,26 @@ static lmn_status add_exchange_states(const lmn__bucket *bucket, lmn_state *stat
     return status;
 }
 
+/* Rows of states belong to those who lead, so they must be the same when a run goes on. Where there
+ * are none, levels may change. */
+static lmn_status add_hierarchy(const lmn_reducer *reducer, lmn_state *state, lmn_error *err)
+{
+    char levels[STATE_NAME_BYTES];
+    if (lmn_feedback_state_count(reducer->feedback) == 0 &&
+        lmn_compressor_level_count(reducer->compressor) == 1) {
+        return LMN_OK;
+    }
+    lmn__node_describe(reducer, levels, sizeof levels);
+    return lmn_state_add_text(state, "hierarchy", levels, true, err);
+}
+
 lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_error *err)
 {
-    lmn_status status =
-        lmn_state_add_array(state, "/allocation/levels", "1", LMN_STATE_REPLICATED, LMN_STATE_U64,
-                            1, &reducer->n_layers, reducer->levels, err);
+    lmn_status status = add_hierarchy(reducer, state, err);
+    if (status == LMN_OK) {
+        status = lmn_state_add_array(state, "/allocation/levels", "1", LMN_STATE_REPLICATED,
+                                     LMN_STATE_U64, 1, &reducer->n_layers, reducer->levels, err);
+    }
     if (status == LMN_OK) {
         status = lmn_state_add_u64(state, "applied_steps", &reducer->applied_steps, err);
     }
@@ -153,6 +186,9 @@ void lmn_reducer_settle(lmn_reducer *reducer)
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
 {
     settle(reducer, false); /* what was loaded is in the arrays that the list names */
+    if (reducer->shadow != NULL) {
+        memset(reducer->shadow, 0, reducer->shadow_count * sizeof *reducer->shadow);
+    }
     lmn_status status = check_levels(reducer, err);
     if (status == LMN_OK) {
         status = check_exchanges(reducer, err);

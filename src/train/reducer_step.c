@@ -7,8 +7,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "exchange_internal.h"
 #include "lamina/clock.h"
+#include "node_internal.h"
 
 #include <assert.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static uint64_t bytes_sent(const lmn_reducer *reducer)
     uint64_t bytes = 0;
     for (size_t i = 0; i < reducer->n_buckets; i++) {
         const lmn__bucket *bucket = &reducer->buckets[i];
-        for (size_t e = 0; e < bucket->n_exchanges; e++) {
+        for (size_t e = 0; e < lmn__bucket_driven(bucket); e++) {
             bytes += bucket->exchanges[e]->kind->bytes_sent(bucket->exchanges[e]);
         }
     }
@@ -41,6 +41,7 @@ lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err
     reducer->seconds_decode = 0.0;
     reducer->bytes_before = bytes_sent(reducer);
     memset(reducer->scalars, 0, sizeof reducer->scalars);
+    lmn__node_begin(reducer);
     lmn__reducer_set_travel_levels(reducer);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->layers[i].ready = false;
@@ -82,7 +83,10 @@ static bool is_silent(const lmn_reducer *reducer)
 static void encode_bucket(lmn_reducer *reducer, const lmn__bucket *bucket)
 {
     const double start = lmn_clock_seconds();
-    for (size_t e = 0; e < bucket->n_exchanges && !is_silent(reducer); e++) {
+    if (!is_silent(reducer)) {
+        lmn__node_sum(reducer, bucket);
+    }
+    for (size_t e = 0; e < lmn__bucket_driven(bucket) && !is_silent(reducer); e++) {
         lmn_error cause = lmn_error_none();
         const lmn_status status = bucket->exchanges[e]->kind->encode(bucket->exchanges[e], &cause);
         if (status == LMN_ERR_NONFINITE) {
@@ -109,6 +113,9 @@ static void write_verdict(const lmn_reducer *reducer, const lmn__bucket *last)
 
 static lmn_status start_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_error *err)
 {
+    if (!bucket->leads) {
+        return LMN_OK;
+    }
     encode_bucket(reducer, bucket);
     if (bucket->n_extra > 0) {
         write_verdict(reducer, bucket);
@@ -121,11 +128,17 @@ static lmn_status start_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_er
     return status;
 }
 
+/* Also one that another rank leads: there is nothing to wait for. */
+static bool can_start(const lmn_reducer *reducer, const lmn__bucket *bucket)
+{
+    return !bucket->leads || (bucket->pending == 0 && lmn__node_is_complete(reducer, bucket));
+}
+
 /* The last bucket stays for lmn_reducer_finish. */
 static lmn_status start_complete_buckets(lmn_reducer *reducer, lmn_error *err)
 {
     while (reducer->next_bucket + 1 < reducer->n_buckets &&
-           reducer->buckets[reducer->next_bucket].pending == 0) {
+           can_start(reducer, &reducer->buckets[reducer->next_bucket])) {
         lmn__bucket *bucket = &reducer->buckets[reducer->next_bucket++];
         const lmn_status status = start_bucket(reducer, bucket, err);
         if (status != LMN_OK) {
@@ -133,6 +146,13 @@ static lmn_status start_complete_buckets(lmn_reducer *reducer, lmn_error *err)
         }
     }
     return LMN_OK;
+}
+
+/* Takes note of what ends all that is collective. */
+static lmn_status noted(lmn_reducer *reducer, lmn_status status)
+{
+    reducer->is_broken = reducer->is_broken || status == LMN_ERR_COMM;
+    return status;
 }
 
 lmn_status lmn_reducer_ready(lmn_reducer *reducer, size_t layer, const float *gradient,
@@ -145,13 +165,28 @@ lmn_status lmn_reducer_ready(lmn_reducer *reducer, size_t layer, const float *gr
     }
     lmn__layer *found = &reducer->layers[layer];
     if (gradient == NULL) {
-        memset(found->gradient, 0, found->count * sizeof *gradient);
-    } else if (gradient != found->gradient) {
-        memcpy(found->gradient, gradient, found->count * sizeof *gradient);
+        memset(found->own, 0, found->count * sizeof *gradient);
+    } else if (gradient != found->own) {
+        memcpy(found->own, gradient, found->count * sizeof *gradient);
     }
     found->ready = true;
-    reducer->buckets[found->bucket].pending--;
-    return start_complete_buckets(reducer, err);
+    lmn__bucket *bucket = &reducer->buckets[found->bucket];
+    if (--bucket->pending == 0) {
+        lmn__node_announce(reducer, bucket);
+    }
+    return noted(reducer, start_complete_buckets(reducer, err));
+}
+
+/* Whatever this rank has, it is all that the others get. */
+static void complete_all(lmn_reducer *reducer)
+{
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        reducer->layers[i].ready = true;
+    }
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        reducer->buckets[i].pending = 0;
+        lmn__node_announce(reducer, &reducer->buckets[i]);
+    }
 }
 
 lmn_status lmn_reducer_fail(lmn_reducer *reducer, lmn_status status, const lmn_error *cause,
@@ -159,13 +194,8 @@ lmn_status lmn_reducer_fail(lmn_reducer *reducer, lmn_status status, const lmn_e
 {
     assert(reducer->open && status != LMN_OK);
     record_failure(reducer, status, cause);
-    for (size_t i = 0; i < reducer->n_layers; i++) {
-        reducer->layers[i].ready = true;
-    }
-    for (size_t i = 0; i < reducer->n_buckets; i++) {
-        reducer->buckets[i].pending = 0;
-    }
-    return start_complete_buckets(reducer, err);
+    complete_all(reducer);
+    return noted(reducer, start_complete_buckets(reducer, err));
 }
 
 void lmn_reducer_set_scalar(lmn_reducer *reducer, size_t index, float value)
@@ -177,7 +207,7 @@ void lmn_reducer_set_scalar(lmn_reducer *reducer, size_t index, float value)
 static lmn_status progress_bucket(const lmn__bucket *bucket, lmn_error *err)
 {
     lmn_status all = LMN_OK;
-    for (size_t e = 0; e < bucket->n_exchanges && bucket->started; e++) {
+    for (size_t e = 0; e < lmn__bucket_driven(bucket) && bucket->started; e++) {
         const lmn_status status = bucket->exchanges[e]->kind->progress(bucket->exchanges[e], err);
         if (status < LMN_OK) {
             return status;
@@ -204,7 +234,11 @@ static lmn_status progress_all(lmn_reducer *reducer, lmn_error *err)
 lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err)
 {
     const lmn_status status = progress_all(reducer, err);
-    return status == LMN_IN_PROGRESS ? LMN_OK : status;
+    if (status < LMN_OK || !reducer->open) {
+        return noted(reducer, status < LMN_OK ? status : LMN_OK);
+    }
+    /* With two levels other ranks of the node may have completed one. */
+    return noted(reducer, start_complete_buckets(reducer, err));
 }
 
 static void fail_if_incomplete(lmn_reducer *reducer)
@@ -217,18 +251,31 @@ static void fail_if_incomplete(lmn_reducer *reducer)
                               "the gradient of layer '%s' was not handed over in step %llu",
                               reducer->layers[i].name, (unsigned long long)reducer->step);
             record_failure(reducer, status, &cause);
+            complete_all(reducer);
             return;
         }
     }
 }
 
+/* All buckets but the last: those that this rank leads wait for the other ranks of the node. */
+static lmn_status start_rest(lmn_reducer *reducer, lmn_error *err)
+{
+    lmn_status status = start_complete_buckets(reducer, err);
+    while (status == LMN_OK && reducer->next_bucket + 1 < reducer->n_buckets) {
+        status = lmn_reducer_progress(reducer, err);
+        if (status == LMN_OK) {
+            status = lmn_world_poll(reducer->world, err);
+        }
+    }
+    return status;
+}
+
 static lmn_status exchange(lmn_reducer *reducer, lmn_error *err)
 {
     fail_if_incomplete(reducer);
-    lmn_status status = LMN_OK;
-    for (; reducer->next_bucket < reducer->n_buckets && status == LMN_OK; reducer->next_bucket++) {
-        lmn__bucket *bucket = &reducer->buckets[reducer->next_bucket];
-        status = start_bucket(reducer, bucket, err);
+    lmn_status status = start_rest(reducer, err);
+    if (status == LMN_OK) {
+        status = start_bucket(reducer, &reducer->buckets[reducer->next_bucket++], err);
     }
     while (status == LMN_OK) {
         status = progress_all(reducer, err);
@@ -243,7 +290,7 @@ static lmn_status exchange(lmn_reducer *reducer, lmn_error *err)
 static lmn_status check_bucket(const lmn__bucket *bucket, lmn_error *err)
 {
     lmn_status status = LMN_OK;
-    for (size_t e = 0; e < bucket->n_exchanges && status == LMN_OK; e++) {
+    for (size_t e = 0; e < lmn__bucket_driven(bucket) && status == LMN_OK; e++) {
         const lmn__exchange *exchange = bucket->exchanges[e];
         status = exchange->kind->check == NULL ? LMN_OK : exchange->kind->check(exchange, err);
     }
@@ -252,14 +299,20 @@ static lmn_status check_bucket(const lmn__bucket *bucket, lmn_error *err)
 
 /* What arrived may still be unfit: a mean that overflows, which all ranks find alike, skips the
  * step. */
-static lmn_status check_messages(const lmn_reducer *reducer, lmn_step_report *report,
-                                 lmn_error *err)
+static lmn_status check_messages(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
 {
     lmn_status status = LMN_OK;
     lmn_error cause = lmn_error_none();
-    for (size_t i = 0; i < reducer->n_buckets && status == LMN_OK; i++) {
-        status = check_bucket(&reducer->buckets[i], &cause);
+    size_t bucket = 0;
+    while (bucket < reducer->n_buckets && status == LMN_OK) {
+        status = check_bucket(&reducer->buckets[bucket++], &cause);
     }
+    cause.status = status;
+    const lmn_status agreed = lmn__node_agree(reducer, bucket, &cause, err);
+    if (agreed != LMN_OK) {
+        return agreed;
+    }
+    status = cause.status;
     if (status == LMN_ERR_NONFINITE) {
         report->applied = false;
         memcpy(report->reason, cause.message, sizeof report->reason - 1);
@@ -336,7 +389,10 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     }
     if (status == LMN_OK && report.applied) {
         lmn__reducer_commit(reducer);
-        report.seconds_decode += lmn_clock_seconds() - arrived;
+        const double committed = lmn_clock_seconds();
+        status = lmn__node_settle(reducer, err);
+        report.seconds_decode += committed - arrived;
+        report.seconds_wait += lmn_clock_seconds() - committed;
     }
     /* Also after a skipped step: what was observed before it would be stale at the next decision.
      */
@@ -346,5 +402,5 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     if (status == LMN_OK) {
         *report_out = report;
     }
-    return status;
+    return noted(reducer, status);
 }

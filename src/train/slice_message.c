@@ -86,7 +86,8 @@ static lmn_status damaged(const lmn_reducer *reducer, int rank, const char *what
 {
     return lmn_error_set(err, LMN_ERR_MESSAGE,
                          "message of rank %d in step %llu is damaged: %s; the step was not applied",
-                         rank, (unsigned long long)reducer->step, what);
+                         lmn__team_world_rank(reducer, rank), (unsigned long long)reducer->step,
+                         what);
 }
 
 static lmn_status check_header(const lmn_reducer *reducer, int rank, unsigned content,
@@ -114,8 +115,9 @@ static lmn_status check_part(const lmn_reducer *reducer, const lmn__part *part, 
     const lmn_decode_job job = lmn__part_message(reducer, part, payload);
     const lmn_status status = lmn_compressor_check(reducer->compressor, &job, err);
     if (status != LMN_OK) {
-        lmn_error_add_context(err, "message of rank %d for layer '%s' in step %llu", rank,
-                              part->layer->name, (unsigned long long)reducer->step);
+        lmn_error_add_context(err, "message of rank %d for layer '%s' in step %llu",
+                              lmn__team_world_rank(reducer, rank), part->layer->name,
+                              (unsigned long long)reducer->step);
     }
     return status;
 }

@@ -46,8 +46,23 @@ lmn_status lmn__slice_owner_create(const lmn_reducer *reducer, const lmn__slices
     return is_taken ? LMN_OK : LMN_ERR_MEMORY;
 }
 
+void lmn__slice_owner_shadow(const lmn_reducer *reducer, const lmn__slices *slices,
+                             lmn__slice_owner *owner_out)
+{
+    const bool has_error = lmn_feedback_state_count(reducer->feedback) > 0;
+    *owner_out = (lmn__slice_owner){
+        .reducer = reducer,
+        .slices = slices,
+        .is_shadow = true,
+        .tracked = lmn_feedback_tracks(reducer->feedback) ? reducer->shadow : NULL,
+        .error = has_error ? reducer->shadow : NULL};
+}
+
 void lmn__slice_owner_free(lmn__slice_owner *owner)
 {
+    if (owner->is_shadow) {
+        return;
+    }
     lmn_free(owner->mean);
     lmn_free(owner->tracked);
     lmn_free(owner->error);
@@ -62,13 +77,13 @@ static void average_part(lmn__slice_owner *owner, const lmn_collective *scatter,
     const size_t level = part->layer->travel_level;
     const size_t grain = lmn_compressor_grain(compressor);
     const size_t tile = grain < TILE ? TILE / grain * grain : grain;
-    const float weight = 1.0F / (float)reducer->size;
+    const float weight = 1.0F / (float)reducer->team.size;
     for (size_t first = 0; first < part->count; first += tile) {
         const size_t rest = part->count - first;
         const size_t count = rest < tile ? rest : tile;
         float *const mean = owner->mean + part->offset + first;
         memset(mean, 0, count * sizeof *mean);
-        for (int rank = 0; rank < reducer->size; rank++) {
+        for (int rank = 0; rank < reducer->team.size; rank++) {
             size_t bytes = 0;
             const unsigned char *message = lmn_alltoallv_message(scatter, rank, &bytes);
             const lmn_decode_job job = {
@@ -149,10 +164,11 @@ size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *sc
                                unsigned char *message, lmn_error *err)
 {
     const lmn_reducer *reducer = owner->reducer;
-    lmn__slice_header header = lmn__slice_header_of(reducer, LMN__SLICE_OF_THE_MEAN, reducer->rank);
+    lmn__slice_header header =
+        lmn__slice_header_of(reducer, LMN__SLICE_OF_THE_MEAN, reducer->team.rank);
     size_t offset = sizeof header;
-    const size_t end = owner->slices->first_part[reducer->rank + 1];
-    for (size_t i = owner->slices->first_part[reducer->rank]; i < end; i++) {
+    const size_t end = owner->slices->first_part[reducer->team.rank + 1];
+    for (size_t i = owner->slices->first_part[reducer->team.rank]; i < end; i++) {
         const lmn__part *part = &owner->slices->parts[i];
         if (part->layer->travel_level == 0) {
             continue;
@@ -205,7 +221,7 @@ static void commit_dense_part(const lmn__slice_owner *owner, const lmn__part *pa
 
 void lmn__slice_owner_commit(lmn__slice_owner *owner)
 {
-    const int rank = owner->reducer->rank;
+    const int rank = owner->reducer->team.rank;
     for (size_t i = owner->slices->first_part[rank]; i < owner->slices->first_part[rank + 1]; i++) {
         const lmn__part *part = &owner->slices->parts[i];
         if (part->layer->travel_level == 0) {

@@ -47,8 +47,8 @@ static void cut(const lmn_reducer *reducer, const lmn__bucket *bucket, size_t gr
                 lmn__slices *slices)
 {
     const size_t n_grains = count_grains(reducer, bucket, grain);
-    for (size_t rank = 0; rank < (size_t)reducer->size; rank++) {
-        const lmn_range slice = lmn_partition(n_grains, (size_t)reducer->size, rank);
+    for (size_t rank = 0; rank < (size_t)reducer->team.size; rank++) {
+        const lmn_range slice = lmn_partition(n_grains, (size_t)reducer->team.size, rank);
         size_t start = 0;
         size_t count = 0;
         slices->first_part[rank] = slices->n_parts;
@@ -60,13 +60,13 @@ static void cut(const lmn_reducer *reducer, const lmn__bucket *bucket, size_t gr
         }
         slices->count = count > slices->count ? count : slices->count;
     }
-    slices->first_part[reducer->size] = slices->n_parts;
+    slices->first_part[reducer->team.size] = slices->n_parts;
 }
 
 lmn_status lmn__slices_create(lmn_reducer *reducer, const lmn__bucket *bucket,
                               lmn__slices *slices_out, lmn_error *err)
 {
-    const size_t ranks = (size_t)reducer->size;
+    const size_t ranks = (size_t)reducer->team.size;
     *slices_out = (lmn__slices){.n_parts = 0};
     /* Each border between ranks cuts at most one layer. */
     slices_out->parts = lmn_alloc(bucket->layer_count + ranks, sizeof *slices_out->parts, err);

@@ -78,6 +78,7 @@ lmn_status lmn__slice_check(const lmn_reducer *reducer, const lmn__slices *slice
 typedef struct lmn__slice_owner {
     const lmn_reducer *reducer; /* borrowed */
     const lmn__slices *slices;  /* borrowed */
+    bool is_shadow;             /* of a bucket that another rank leads: memory is borrowed */
     float *mean;                /* D of this step */
     float *tracked;             /* h; NULL unless the mechanism tracks */
     float *error;               /* E; NULL without error feedback */
@@ -86,6 +87,9 @@ typedef struct lmn__slice_owner {
 /** Errors: LMN_ERR_MEMORY; what was taken is still to be freed. */
 lmn_status lmn__slice_owner_create(const lmn_reducer *reducer, const lmn__slices *slices,
                                    lmn__slice_owner *owner_out, lmn_error *err) LMN_NODISCARD;
+/** What stands for an owner in this rank's checkpoints where another rank leads the bucket. */
+void lmn__slice_owner_shadow(const lmn_reducer *reducer, const lmn__slices *slices,
+                             lmn__slice_owner *owner_out);
 void lmn__slice_owner_free(lmn__slice_owner *owner);
 
 /**

@@ -106,6 +106,7 @@ static lmn_status set_configuration(const lmn_trainer *trainer, lmn_error *err)
                                 {"feedback", options->reducer.feedback},
                                 {"allocate", options->reducer.allocate},
                                 {"collective", options->reducer.collective},
+                                {"hierarchy", options->reducer.hierarchy},
                                 {"optimizer", options->optimizer},
                                 {"schedule", options->schedule},
                                 {"augment", options->augment},

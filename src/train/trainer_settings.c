@@ -28,7 +28,7 @@ lmn_trainer_options lmn_trainer_options_default(void)
 }
 
 /* The texts of options, NULL where there is none. */
-enum { N_TEXTS = 10 };
+enum { N_TEXTS = 11 };
 
 static void list_texts(lmn_trainer_options *options, const char **texts[N_TEXTS])
 {
@@ -41,7 +41,8 @@ static void list_texts(lmn_trainer_options *options, const char **texts[N_TEXTS]
                                        &options->augment,
                                        &options->results_path,
                                        &options->checkpoint_directory,
-                                       &options->trace_path};
+                                       &options->trace_path,
+                                       &options->reducer.hierarchy};
     memcpy(texts, all, sizeof all);
 }
 
@@ -129,10 +130,10 @@ static lmn_status check_options(const lmn_trainer_options *options, const lmn_da
     const lmn_reducer_options *reducer = &options->reducer;
     if (options->optimizer == NULL || options->schedule == NULL || options->augment == NULL ||
         reducer->compress == NULL || reducer->feedback == NULL || reducer->allocate == NULL ||
-        reducer->collective == NULL) {
+        reducer->collective == NULL || reducer->hierarchy == NULL) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "optimizer, schedule, augment, compress, feedback and allocate "
-                             "need a spec each, and collective a name; start from "
+                             "optimizer, schedule, augment, compress, feedback, allocate and "
+                             "hierarchy need a spec each, and collective a name; start from "
                              "lmn_trainer_options_default");
     }
     lmn_augment augment = {0};
