@@ -34,6 +34,7 @@ module lamina
         type(c_ptr) :: compress
         type(c_ptr) :: feedback
         type(c_ptr) :: allocate
+        type(c_ptr) :: collective
         integer(c_size_t) :: bucket_bytes
         integer(c_size_t) :: dense_below
         integer(c_size_t) :: n_scalars

@@ -27,8 +27,9 @@ class lmn_reducer_layer(ctypes.Structure):
 
 class lmn_reducer_options(ctypes.Structure):
     _fields_ = [("compress", ctypes.c_char_p), ("feedback", ctypes.c_char_p),
-                ("allocate", ctypes.c_char_p), ("bucket_bytes", ctypes.c_size_t),
-                ("dense_below", ctypes.c_size_t), ("n_scalars", ctypes.c_size_t),
+                ("allocate", ctypes.c_char_p), ("collective", ctypes.c_char_p),
+                ("bucket_bytes", ctypes.c_size_t), ("dense_below", ctypes.c_size_t),
+                ("n_scalars", ctypes.c_size_t),
                 ("other", ctypes.c_uint64 * 32)]  # room for options that newer versions have
 
 

@@ -9,6 +9,7 @@
  */
 #include "lamina/trace.h"
 
+#include "files_internal.h"
 #include "lamina/clock.h"
 #include "lamina/memory.h"
 
@@ -239,8 +240,7 @@ static lmn_status close_file(writer *w, const char *path, lmn_error *err)
         }
     }
     return w->error == 0 ? LMN_OK
-                         : lmn_error_set(err, LMN_ERR_IO, "cannot write the trace '%s': %s", path,
-                                         strerror(w->error));
+                         : lmn__io_error(err, w->error, "cannot write the trace '%s'", path);
 }
 
 static lmn_status collect(lmn_world *world, writer *w, lmn_error *err)

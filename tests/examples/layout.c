@@ -33,6 +33,7 @@ static const place places[] = {
     FIELD(lmn_reducer_options, compress),
     FIELD(lmn_reducer_options, feedback),
     FIELD(lmn_reducer_options, allocate),
+    FIELD(lmn_reducer_options, collective),
     FIELD(lmn_reducer_options, bucket_bytes),
     FIELD(lmn_reducer_options, dense_below),
     FIELD(lmn_reducer_options, n_scalars),

@@ -25,6 +25,8 @@ program layout
                c_sizeof(options%feedback))
     call field("lmn_reducer_options.allocate", c_loc(options), c_loc(options%allocate), &
                c_sizeof(options%allocate))
+    call field("lmn_reducer_options.collective", c_loc(options), c_loc(options%collective), &
+               c_sizeof(options%collective))
     call field("lmn_reducer_options.bucket_bytes", c_loc(options), c_loc(options%bucket_bytes), &
                c_sizeof(options%bucket_bytes))
     call field("lmn_reducer_options.dense_below", c_loc(options), c_loc(options%dense_below), &
