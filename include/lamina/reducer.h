@@ -36,6 +36,7 @@
 #include "lamina/allocator.h"
 #include "lamina/checkpoint.h"
 #include "lamina/status.h"
+#include "lamina/trace.h"
 #include "lamina/world.h"
 
 #include <stdbool.h>
@@ -101,6 +102,12 @@ void lmn_reducer_destroy(lmn_reducer *reducer);
  * copied.
  */
 float *lmn_reducer_gradient(lmn_reducer *reducer, size_t layer);
+
+/**
+ * From the next step on, note in `trace` (borrowed; NULL: in none) when each bucket was encoded,
+ * was under way, and what this rank waited for. Local.
+ */
+void lmn_reducer_set_trace(lmn_reducer *reducer, lmn_trace *trace);
 
 /** Open step `step` (from 0, ascending). Local. Errors: LMN_ERR_ARGUMENT when one is open. */
 lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err) LMN_NODISCARD;

@@ -82,6 +82,8 @@ typedef struct lmn__bucket {
     size_t compressed_layers; /* in this step */
     size_t pending;           /* layers of this step not yet handed over */
     bool started;
+    bool is_under_way; /* started and not yet seen to be finished */
+    double started_at;
     float *vectors;  /* [vector_capacity] */
     float *averages; /* [average_capacity] */
     size_t n_exchanges;
@@ -136,6 +138,7 @@ struct lmn_reducer {
     lmn_error failure_error;
     float scalars[LMN_REDUCER_SCALARS_MAX];
     uint64_t bytes_before;
+    lmn_trace *trace; /* borrowed; NULL: none */
     double seconds_encode;
     double seconds_decode;
 };

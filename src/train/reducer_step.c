@@ -25,6 +25,11 @@ static uint64_t bytes_sent(const lmn_reducer *reducer)
     return bytes;
 }
 
+void lmn_reducer_set_trace(lmn_reducer *reducer, lmn_trace *trace)
+{
+    reducer->trace = trace;
+}
+
 lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err)
 {
     if (reducer->open) {
@@ -95,7 +100,9 @@ static void encode_bucket(lmn_reducer *reducer, const lmn__bucket *bucket)
             record_failure(reducer, status, &cause);
         }
     }
-    reducer->seconds_encode += lmn_clock_seconds() - start;
+    const double end = lmn_clock_seconds();
+    reducer->seconds_encode += end - start;
+    lmn_trace_add(reducer->trace, "encode", LMN_TRACE_LANE_WORK, reducer->step, start, end);
 }
 
 static float *verdict_of(const lmn_reducer *reducer, const lmn__bucket *last, float *region)
@@ -121,6 +128,8 @@ static lmn_status start_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_er
         write_verdict(reducer, bucket);
     }
     bucket->started = true;
+    bucket->is_under_way = true;
+    bucket->started_at = lmn_clock_seconds();
     lmn_status status = LMN_OK;
     for (size_t e = 0; e < bucket->n_exchanges && status == LMN_OK; e++) {
         status = bucket->exchanges[e]->kind->start(bucket->exchanges[e], is_silent(reducer), err);
@@ -217,14 +226,26 @@ static lmn_status progress_bucket(const lmn__bucket *bucket, lmn_error *err)
     return all;
 }
 
+static void note_finished(const lmn_reducer *reducer, lmn__bucket *bucket)
+{
+    const int lane = 1 + (int)(bucket - reducer->buckets);
+    bucket->is_under_way = false;
+    lmn_trace_add(reducer->trace, "exchange", lane, reducer->step, bucket->started_at,
+                  lmn_clock_seconds());
+}
+
 /* LMN_IN_PROGRESS while any started bucket is under way. */
 static lmn_status progress_all(lmn_reducer *reducer, lmn_error *err)
 {
     lmn_status all = LMN_OK;
     for (size_t i = 0; i < reducer->n_buckets; i++) {
-        const lmn_status status = progress_bucket(&reducer->buckets[i], err);
+        lmn__bucket *bucket = &reducer->buckets[i];
+        const lmn_status status = progress_bucket(bucket, err);
         if (status < LMN_OK) {
             return status;
+        }
+        if (status == LMN_OK && bucket->is_under_way) {
+            note_finished(reducer, bucket);
         }
         all = status == LMN_IN_PROGRESS ? status : all;
     }
@@ -374,6 +395,7 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     const double worked_before = reducer->seconds_encode + reducer->seconds_decode;
     lmn_status status = exchange(reducer, err);
     const double arrived = lmn_clock_seconds();
+    lmn_trace_add(reducer->trace, "wait", LMN_TRACE_LANE_WORK, reducer->step, start, arrived);
     reducer->open = false;
     report.seconds_encode = reducer->seconds_encode;
     report.seconds_decode = reducer->seconds_decode;
@@ -390,6 +412,8 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     if (status == LMN_OK && report.applied) {
         lmn__reducer_commit(reducer);
         const double committed = lmn_clock_seconds();
+        lmn_trace_add(reducer->trace, "combine", LMN_TRACE_LANE_WORK, reducer->step, arrived,
+                      committed);
         status = lmn__node_settle(reducer, err);
         report.seconds_decode += committed - arrived;
         report.seconds_wait += lmn_clock_seconds() - committed;

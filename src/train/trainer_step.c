@@ -115,6 +115,7 @@ static void say_wishes(lmn_trainer *trainer)
 /* Collective. A local failure of one rank becomes the failure of all. */
 static lmn_status reduce_gradients(lmn_trainer *trainer, lmn__step_record *record, lmn_error *err)
 {
+    lmn_reducer_set_trace(trainer->reducer, lmn__trainer_trace(trainer, record->step));
     lmn_status status = lmn_reducer_begin(trainer->reducer, record->step, err);
     if (status != LMN_OK) {
         return status;
