@@ -257,6 +257,21 @@ static void warn_of_eta(const lmn_reducer *reducer)
     }
 }
 
+/* Feedback of an error that a compressor may make larger is no control of it. */
+static void warn_of_contraction(const lmn_reducer *reducer, const char *compress)
+{
+    const size_t level = lmn_compressor_static_level(reducer->compressor);
+    const bool is_fed_back = level > 0 && lmn_feedback_state_count(reducer->feedback) > 0;
+    if (reducer->rank == 0 && is_fed_back &&
+        lmn_compressor_combine(reducer->compressor, level) == LMN_COMBINE_SLICED &&
+        lmn_compressor_contraction(reducer->compressor, level, lmn_layer_flat(4096)) <= 0.0) {
+        lmn_log_write(lmn_world_log(reducer->world), LMN_LOG_WARN,
+                      "compressor '%s' may enlarge errors, and with error feedback training may "
+                      "then diverge: take rounding=nearest, or feedback none",
+                      compress);
+    }
+}
+
 lmn_status lmn_reducer_create(lmn_world *world, const lmn_reducer_layer *layers, size_t n_layers,
                               const lmn_reducer_options *options, lmn_reducer **reducer_out,
                               lmn_error *err)
@@ -286,6 +301,7 @@ lmn_status lmn_reducer_create(lmn_world *world, const lmn_reducer_layer *layers,
         return status;
     }
     warn_of_eta(reducer);
+    warn_of_contraction(reducer, options->compress);
     *reducer_out = reducer;
     return LMN_OK;
 }
