@@ -70,6 +70,15 @@ static void run_reference_step(lmn_reducer *reference, const lmn_world *world, c
     assert_true(report.applied);
 }
 
+static void assert_near(float value, float expected, double relative, const char *what, size_t i)
+{
+    const double limit = relative * (1.0 + fabs((double)expected));
+    if (fabs((double)value - (double)expected) > limit) {
+        fail_msg("%s, element %zu: %g, and %g of one level", what, i, (double)value,
+                 (double)expected);
+    }
+}
+
 /* Large layers to the bit; small ones travel in one level, so they are added in another order. */
 static void assert_same_estimates(const lmn_reducer *reducer, const lmn_reducer *reference,
                                   const char *what)
@@ -80,11 +89,7 @@ static void assert_same_estimates(const lmn_reducer *reducer, const lmn_reducer 
         const bool is_small = check_counts[layer] < 1024;
         assert_int_equal(lmn_reducer_level(reducer, layer), lmn_reducer_level(reference, layer));
         for (size_t i = 0; i < check_counts[layer]; i++) {
-            const double limit = is_small ? 1e-5 * (1.0 + fabs((double)expected[i])) : 0.0;
-            if (fabs((double)estimate[i] - (double)expected[i]) > limit) {
-                fail_msg("%s: layer %zu, element %zu: %g, and %g of one level", what, layer, i,
-                         (double)estimate[i], (double)expected[i]);
-            }
+            assert_near(estimate[i], expected[i], is_small ? 1e-5 : 0.0, what, i);
         }
     }
 }
