@@ -5,6 +5,9 @@
  */
 #include "node_internal.h"
 
+#include <float.h>
+#include <math.h>
+
 lmn__layer *lmn__bucket_layer(const lmn__exchange *exchange, size_t place)
 {
     lmn_reducer *reducer = exchange->reducer;
@@ -61,6 +64,16 @@ bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer)
     const lmn__exchange_kind *kind = reducer->way;
     return !layer->small && lmn_feedback_tracks(reducer->feedback) &&
            (kind == NULL || !kind->keeps_mean);
+}
+
+bool lmn__is_finite_vector(const float *values, size_t count)
+{
+    unsigned bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (size_t i = 0; i < count; i++) {
+        bad |= fabsf(values[i]) <= FLT_MAX ? 0U : 1U;
+    }
+    return bad == 0;
 }
 
 lmn_status lmn__nonfinite(const lmn_reducer *reducer, const lmn__layer *layer, lmn_error *err)

@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "exchange_internal.h"
+#include "message_internal.h"
 
 #include <assert.h>
 #include <string.h>
@@ -44,14 +45,9 @@ typedef struct gather_exchange {
     size_t *offsets;        /* [ranks] owned; of the next segment to add */
 } gather_exchange;
 
-static size_t pad8(size_t bytes)
-{
-    return (bytes + 7) / 8 * 8;
-}
-
 static size_t segment_bytes(size_t payload_bytes)
 {
-    return sizeof(segment_header) + pad8(payload_bytes);
+    return sizeof(segment_header) + lmn__pad8(payload_bytes);
 }
 
 static uint64_t wire_bytes(const lmn_compressor *compressor, int size, lmn_layer_shape shape,
@@ -123,7 +119,7 @@ static lmn_status encode_layer(gather_exchange *self, lmn__layer *layer, lmn_err
                                    .count = layer->count,
                                    .payload_bytes = bytes};
     memcpy(start, &header, sizeof header);
-    memset(job.payload + bytes, 0, pad8(bytes) - bytes);
+    memset(job.payload + bytes, 0, lmn__pad8(bytes) - bytes);
     layer->message_bytes = segment_bytes(bytes);
     self->bytes += layer->message_bytes;
     return LMN_OK;
@@ -164,14 +160,6 @@ static lmn_status progress(lmn__exchange *exchange, lmn_error *err)
     return lmn_collective_progress(self->allgatherv, err);
 }
 
-static lmn_status damaged(const lmn_reducer *reducer, int rank, const char *what, lmn_error *err)
-{
-    return lmn_error_set(err, LMN_ERR_MESSAGE,
-                         "message of rank %d in step %llu is damaged: %s; the step was not applied",
-                         lmn__team_world_rank(reducer, rank), (unsigned long long)reducer->step,
-                         what);
-}
-
 static bool header_fits(const gather_exchange *self, int rank, const frame_header *header)
 {
     const lmn_reducer *reducer = self->head.reducer;
@@ -184,7 +172,7 @@ static bool segment_fits(const lmn__layer *layer, const segment_header *header, 
 {
     return header->layer == layer->index && header->level == layer->travel_level &&
            header->count == layer->count && header->payload_bytes <= room &&
-           pad8((size_t)header->payload_bytes) <= room;
+           lmn__pad8((size_t)header->payload_bytes) <= room;
 }
 
 /* The segment at `frame + offset`, whose header lies within the frame. */
@@ -204,9 +192,7 @@ static lmn_status check_segment(const lmn_reducer *reducer, const lmn__layer *la
 {
     const lmn_status status = lmn_compressor_check(reducer->compressor, job, err);
     if (status != LMN_OK) {
-        lmn_error_add_context(err, "message of rank %d for layer '%s' in step %llu",
-                              lmn__team_world_rank(reducer, rank), layer->name,
-                              (unsigned long long)reducer->step);
+        lmn__name_message(reducer, rank, layer, err);
     }
     return status;
 }
@@ -223,11 +209,11 @@ static lmn_status check_segments(const gather_exchange *self, int rank, const un
             continue;
         }
         if (bytes - *offset < sizeof part) {
-            return damaged(reducer, rank, "it ends inside a segment", err);
+            return lmn__damaged(reducer, rank, "it ends inside a segment", err);
         }
         memcpy(&part, frame + *offset, sizeof part);
         if (!segment_fits(layer, &part, bytes - *offset - sizeof part)) {
-            return damaged(reducer, rank, "a segment belongs to another layer or level", err);
+            return lmn__damaged(reducer, rank, "a segment belongs to another layer or level", err);
         }
         const lmn_decode_job job = segment_at(layer, frame, *offset);
         const lmn_status status = check_segment(reducer, layer, rank, &job, err);
@@ -246,18 +232,18 @@ static lmn_status check_frame(const gather_exchange *self, int rank, lmn_error *
     const unsigned char *frame = lmn_allgatherv_message(self->allgatherv, rank, &bytes);
     frame_header header;
     if (bytes < sizeof header) {
-        return damaged(reducer, rank, "it is too short", err);
+        return lmn__damaged(reducer, rank, "it is too short", err);
     }
     memcpy(&header, frame, sizeof header);
     if (!header_fits(self, rank, &header)) {
-        return damaged(reducer, rank, "its header belongs to another step or plan", err);
+        return lmn__damaged(reducer, rank, "its header belongs to another step or plan", err);
     }
     size_t offset = sizeof header;
     const lmn_status status = check_segments(self, rank, frame, bytes, &offset, err);
     if (status != LMN_OK) {
         return status;
     }
-    return offset == bytes ? LMN_OK : damaged(reducer, rank, "it is too long", err);
+    return offset == bytes ? LMN_OK : lmn__damaged(reducer, rank, "it is too long", err);
 }
 
 static lmn_status check(const lmn__exchange *exchange, lmn_error *err)

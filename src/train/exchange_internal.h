@@ -117,6 +117,9 @@ int lmn__team_world_rank(const lmn_reducer *reducer, int rank);
 /** Whether h of a layer is kept in lmn__layer.tracked. */
 bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer);
 
+/** Whether no value [count] is NaN or infinity. */
+bool lmn__is_finite_vector(const float *values, size_t count);
+
 /** LMN_ERR_NONFINITE, naming layer, rank and step. */
 lmn_status lmn__nonfinite(const lmn_reducer *reducer, const lmn__layer *layer, lmn_error *err);
 

@@ -13,8 +13,6 @@
 #include "exchange_internal.h"
 #include "lamina/clock.h"
 
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
 #define ROUNDS_MAX 2
@@ -340,16 +338,6 @@ static lmn_status progress(lmn__exchange *exchange, lmn_error *err)
 
 /* ------------------------------------------------------------------ the outcome */
 
-static bool is_finite(const float *numbers, size_t count)
-{
-    unsigned bad = 0;
-#pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < count; i++) {
-        bad |= fabsf(numbers[i]) <= FLT_MAX ? 0U : 1U;
-    }
-    return bad == 0;
-}
-
 /* Vectors were finite, but sums of what comes of them may not be. The same on all ranks. */
 static lmn_status check_round(const rounds_exchange *self, const rounds_layer *entry, size_t round,
                               lmn_error *err)
@@ -358,7 +346,7 @@ static lmn_status check_round(const rounds_exchange *self, const rounds_layer *e
     const lmn_round r = lmn_compressor_round(self->head.reducer->compressor, job->level, job->shape,
                                              round, job->step);
     if (r.reduction == LMN_REDUCTION_SUM_I8 || r.reduction == LMN_REDUCTION_SUM_I16 ||
-        is_finite(job->numbers[round], r.count)) {
+        lmn__is_finite_vector(job->numbers[round], r.count)) {
         return LMN_OK;
     }
     return lmn_error_set(err, LMN_ERR_NONFINITE,

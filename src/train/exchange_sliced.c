@@ -46,14 +46,14 @@ static size_t largest_part(const lmn_reducer *reducer, const lmn__part *part)
             largest = bytes > largest ? bytes : largest;
         }
     }
-    return (largest + 7) / 8 * 8;
+    return lmn__pad8(largest);
 }
 
 static size_t largest_message(const lmn_reducer *reducer, const lmn__slices *slices)
 {
     size_t largest = 0;
     for (int rank = 0; rank < reducer->team.size; rank++) {
-        size_t bytes = sizeof(lmn__slice_header);
+        size_t bytes = sizeof(lmn__owned_header);
         for (size_t i = slices->first_part[rank]; i < slices->first_part[rank + 1]; i++) {
             bytes += largest_part(reducer, &slices->parts[i]);
         }
@@ -112,8 +112,8 @@ static lmn_status encode_slice(sliced_exchange *self, int owner, unsigned char *
                                lmn_error *err)
 {
     const lmn_reducer *reducer = self->head.reducer;
-    const lmn__slice_header header =
-        lmn__slice_header_of(reducer, LMN__SLICE_OF_A_RANK, reducer->team.rank);
+    const lmn__owned_header header = lmn__owned_header_of(
+        reducer, LMN__MAGIC_SLICES, LMN__CONTENT_OF_A_RANK, reducer->team.rank);
     memcpy(*cursor, &header, sizeof header);
     *cursor += sizeof header;
     for (size_t i = self->slices.first_part[owner]; i < self->slices.first_part[owner + 1]; i++) {
@@ -186,7 +186,7 @@ static lmn_status check(const lmn__exchange *exchange, lmn_error *err)
         size_t bytes = 0;
         const unsigned char *message = lmn_allgatherv_message(self->gather, rank, &bytes);
         status = lmn__slice_check(exchange->reducer, &self->slices, rank, rank,
-                                  LMN__SLICE_OF_THE_MEAN, message, bytes, err);
+                                  LMN__CONTENT_TOGETHER, message, bytes, err);
     }
     return status;
 }
@@ -198,8 +198,8 @@ static bool has_all_messages(sliced_exchange *self)
     for (int rank = 0; rank < reducer->team.size; rank++) {
         size_t bytes = 0;
         const unsigned char *message = lmn_alltoallv_message(self->scatter, rank, &bytes);
-        if (lmn__slice_check(reducer, &self->slices, rank, reducer->team.rank, LMN__SLICE_OF_A_RANK,
-                             message, bytes, &self->failure) != LMN_OK) {
+        if (lmn__slice_check(reducer, &self->slices, rank, reducer->team.rank,
+                             LMN__CONTENT_OF_A_RANK, message, bytes, &self->failure) != LMN_OK) {
             return false;
         }
     }
@@ -237,7 +237,7 @@ static void decode_slice(const sliced_exchange *self, int owner)
     const lmn_reducer *reducer = self->head.reducer;
     size_t bytes = 0;
     const unsigned char *message = lmn_allgatherv_message(self->gather, owner, &bytes);
-    size_t offset = sizeof(lmn__slice_header);
+    size_t offset = sizeof(lmn__owned_header);
     for (size_t i = self->slices.first_part[owner]; i < self->slices.first_part[owner + 1]; i++) {
         const lmn__part *part = &self->slices.parts[i];
         if (part->layer->travel_level == 0) {

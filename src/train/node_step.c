@@ -8,8 +8,6 @@
  */
 #include "node_internal.h"
 
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
 void lmn__node_begin(lmn_reducer *reducer)
@@ -39,16 +37,6 @@ bool lmn__node_is_complete(const lmn_reducer *reducer, const lmn__bucket *bucket
                                          reducer->node->epoch);
 }
 
-static bool is_finite(const float *values, size_t count)
-{
-    unsigned bad = 0;
-#pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < count; i++) {
-        bad |= fabsf(values[i]) <= FLT_MAX ? 0U : 1U;
-    }
-    return bad == 0;
-}
-
 /* Part of a node's gradient; whether it is finite. */
 static bool sum_tile(const lmn__node *node, const lmn__layer *layer, size_t first, size_t count)
 {
@@ -58,7 +46,7 @@ static bool sum_tile(const lmn__node *node, const lmn__layer *layer, size_t firs
     for (size_t i = 0; i < count; i++) {
         sum[i] *= node->share;
     }
-    return is_finite(sum, count);
+    return lmn__is_finite_vector(sum, count);
 }
 
 static void sum_layer(const lmn__node *node, lmn__layer *layer)
@@ -86,7 +74,7 @@ int lmn__node_find_nonfinite(const lmn_reducer *reducer, const lmn__layer *layer
     const lmn__node *node = reducer->node;
     for (int rank = 0; rank < node->size; rank++) {
         const float *segment = lmn_node_memory_segment(node->memory, rank);
-        if (!is_finite(segment + layer->segment_offset, layer->count)) {
+        if (!lmn__is_finite_vector(segment + layer->segment_offset, layer->count)) {
             return (int)node->notes[rank]->world_rank;
         }
     }

@@ -103,16 +103,16 @@ static size_t part_bytes(size_t n)
 static void size_messages(lmn__owners *self)
 {
     const lmn_reducer *reducer = self->head.reducer;
-    self->message_capacity = sizeof(lmn__owners_header);
-    self->sum_capacity = sizeof(lmn__owners_header);
+    self->message_capacity = sizeof(lmn__owned_header);
+    self->sum_capacity = sizeof(lmn__owned_header);
     for (size_t i = 0; i < self->n_layers; i++) {
         const lmn__owned_layer *owned = &self->layers[i];
         const size_t region = self->rule->region_max(reducer, owned->layer);
         const size_t published = smaller(region, self->rule->published_max(reducer, owned->layer));
         const size_t payload = largest_payload(reducer, owned->layer);
-        self->message_capacity += LMN__PAD8(part_bytes(smaller(region, owned->capacity)));
+        self->message_capacity += lmn__pad8(part_bytes(smaller(region, owned->capacity)));
         self->sum_capacity += sizeof(lmn__part_header) +
-                              LMN__PAD8(lmn_sparse_bytes_max(published, region, LMN_SPARSE_F32));
+                              lmn__pad8(lmn_sparse_bytes_max(published, region, LMN_SPARSE_F32));
         self->payload_capacity =
             payload > self->payload_capacity ? payload : self->payload_capacity;
     }
@@ -122,9 +122,9 @@ static void size_messages(lmn__owners *self)
 static size_t messages_bytes(const lmn__owners *self)
 {
     const size_t ranks = (size_t)self->head.reducer->team.size;
-    size_t bytes = ranks * sizeof(lmn__owners_header);
+    size_t bytes = ranks * sizeof(lmn__owned_header);
     for (size_t i = 0; i < self->n_layers; i++) {
-        bytes += ranks * LMN__PAD8(part_bytes(0)) + 8 * self->layers[i].capacity;
+        bytes += ranks * lmn__pad8(part_bytes(0)) + 8 * self->layers[i].capacity;
     }
     return bytes;
 }
@@ -213,6 +213,15 @@ static lmn_status encode_layer(lmn__owners *self, lmn__owned_layer *owned, lmn_e
     return LMN_OK;
 }
 
+/* Put the head before a payload and zeros behind it. Returns the bytes of the part. */
+static size_t finish_part(const lmn__part_header *head, unsigned char *part)
+{
+    const size_t padded = lmn__pad8((size_t)head->bytes);
+    memcpy(part, head, sizeof *head);
+    memset(part + sizeof *head + head->bytes, 0, padded - head->bytes);
+    return sizeof *head + padded;
+}
+
 /* Returns the bytes of the part of a layer for one owner. */
 static size_t write_part(lmn__owners *self, const lmn__owned_layer *owned, int owner,
                          unsigned char *part)
@@ -231,10 +240,7 @@ static size_t write_part(lmn__owners *self, const lmn__owned_layer *owned, int o
         head.bytes = (uint32_t)lmn_sparse_write(owned->indices + cuts[0], owned->values + cuts[0],
                                                 cuts[1] - cuts[0], range, owned->format, payload);
     }
-    memcpy(part, &head, sizeof head);
-    const size_t padded = LMN__PAD8((size_t)head.bytes);
-    memset(payload + head.bytes, 0, padded - head.bytes);
-    return sizeof head + padded;
+    return finish_part(&head, part);
 }
 
 static void write_messages(lmn__owners *self)
@@ -242,8 +248,8 @@ static void write_messages(lmn__owners *self)
     const lmn_reducer *reducer = self->head.reducer;
     size_t offset = 0;
     for (int owner = 0; owner < reducer->team.size; owner++) {
-        const lmn__owners_header header =
-            lmn__owners_header_of(reducer, LMN__OWNERS_OF_A_RANK, reducer->team.rank);
+        const lmn__owned_header header = lmn__owned_header_of(
+            reducer, LMN__MAGIC_OWNERS, LMN__CONTENT_OF_A_RANK, reducer->team.rank);
         self->offsets[owner] = offset;
         memcpy(self->messages + offset, &header, sizeof header);
         offset += sizeof header;
@@ -297,11 +303,11 @@ static bool has_all_messages(lmn__owners *self)
     for (int rank = 0; rank < reducer->team.size; rank++) {
         size_t bytes = 0;
         const unsigned char *message = lmn_alltoallv_message(self->scatter, rank, &bytes);
-        if (lmn__owners_check_message(self, rank, reducer->team.rank, LMN__OWNERS_OF_A_RANK,
+        if (lmn__owners_check_message(self, rank, reducer->team.rank, LMN__CONTENT_OF_A_RANK,
                                       message, bytes, &self->failure) != LMN_OK) {
             return false;
         }
-        self->cursors[rank] = sizeof(lmn__owners_header);
+        self->cursors[rank] = sizeof(lmn__owned_header);
     }
     return true;
 }
@@ -322,7 +328,7 @@ static uint64_t add_parts(lmn__owners *self, const lmn__owned_layer *owned, lmn_
             lmn_sparse_sum_add(sum, &message, weight);
         }
         notes += part.head.note;
-        self->cursors[rank] += sizeof part.head + LMN__PAD8((size_t)part.head.bytes);
+        self->cursors[rank] += sizeof part.head + lmn__pad8((size_t)part.head.bytes);
     }
     return notes;
 }
@@ -347,17 +353,14 @@ static size_t publish_layer(lmn__owners *self, const lmn__owned_layer *owned, un
     if (!self->rule->publish(self, owned, &sum, notes, &head, payload)) {
         return 0;
     }
-    memcpy(part, &head, sizeof head);
-    const size_t padded = LMN__PAD8((size_t)head.bytes);
-    memset(payload + head.bytes, 0, padded - head.bytes);
-    return sizeof head + padded;
+    return finish_part(&head, part);
 }
 
 static size_t publish_layers(lmn__owners *self)
 {
     const lmn_reducer *reducer = self->head.reducer;
-    lmn__owners_header header =
-        lmn__owners_header_of(reducer, LMN__OWNERS_OF_THE_SUM, reducer->team.rank);
+    lmn__owned_header header =
+        lmn__owned_header_of(reducer, LMN__MAGIC_OWNERS, LMN__CONTENT_TOGETHER, reducer->team.rank);
     size_t offset = sizeof header;
     for (size_t i = 0; i < self->n_layers; i++) {
         const lmn__owned_layer *owned = &self->layers[i];
@@ -366,7 +369,7 @@ static size_t publish_layers(lmn__owners *self)
         }
         const size_t bytes = publish_layer(self, owned, self->sums + offset);
         if (bytes == 0) {
-            header.content = LMN__OWNERS_NOT_FINITE;
+            header.content = LMN__CONTENT_NOT_FINITE;
             header.layer = owned->layer->index;
             offset = sizeof header;
             break;
@@ -417,8 +420,8 @@ lmn_status lmn__owners_check(const lmn__exchange *exchange, lmn_error *err)
     for (int rank = 0; rank < exchange->reducer->team.size && status == LMN_OK; rank++) {
         size_t bytes = 0;
         const unsigned char *message = lmn_allgatherv_message(self->gather, rank, &bytes);
-        status = lmn__owners_check_message(self, rank, rank, LMN__OWNERS_OF_THE_SUM, message, bytes,
-                                           err);
+        status =
+            lmn__owners_check_message(self, rank, rank, LMN__CONTENT_TOGETHER, message, bytes, err);
     }
     return status;
 }
@@ -430,7 +433,7 @@ static void take_parts(lmn__owners *self, const lmn__owned_layer *owned)
         const unsigned char *message = lmn_allgatherv_message(self->gather, owner, &bytes);
         self->parts[owner] = lmn__owners_part_at(owned, owner, message, self->cursors[owner]);
         self->cursors[owner] +=
-            sizeof(lmn__part_header) + LMN__PAD8((size_t)self->parts[owner].head.bytes);
+            sizeof(lmn__part_header) + lmn__pad8((size_t)self->parts[owner].head.bytes);
     }
 }
 
@@ -438,7 +441,7 @@ void lmn__owners_commit(lmn__exchange *exchange)
 {
     lmn__owners *self = (lmn__owners *)exchange;
     for (int rank = 0; rank < exchange->reducer->team.size; rank++) {
-        self->cursors[rank] = sizeof(lmn__owners_header);
+        self->cursors[rank] = sizeof(lmn__owned_header);
     }
     for (size_t i = 0; i < self->n_layers; i++) {
         lmn__owned_layer *owned = &self->layers[i];
@@ -454,11 +457,6 @@ uint64_t lmn__owners_bytes_sent(const lmn__exchange *exchange)
 {
     const lmn__owners *self = (const lmn__owners *)exchange;
     return lmn_collective_bytes_sent(self->scatter) + lmn_collective_bytes_sent(self->gather);
-}
-
-const lmn_collective *lmn__owners_gather(const lmn__exchange *exchange)
-{
-    return ((const lmn__owners *)exchange)->gather;
 }
 
 void lmn__owners_destroy(lmn__exchange *exchange)

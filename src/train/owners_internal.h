@@ -16,23 +16,7 @@
 
 #include "exchange_internal.h"
 #include "lamina/sparse.h"
-
-/** What a message is. */
-typedef enum lmn__owners_content {
-    LMN__OWNERS_OF_A_RANK,  /* what one rank sends to an owner */
-    LMN__OWNERS_OF_THE_SUM, /* what the owner sends to all */
-    LMN__OWNERS_NOT_FINITE  /* what it sends when a sum overflows: no parts */
-} lmn__owners_content;
-
-typedef struct lmn__owners_header {
-    uint32_t magic;
-    uint16_t version;
-    uint16_t content; /* lmn__owners_content */
-    uint32_t step;    /* low 32 bits */
-    uint32_t rank;    /* of the sender */
-    uint64_t plan;    /* lmn_reducer.travel_hash */
-    uint64_t layer;   /* whose sum is not finite */
-} lmn__owners_header;
+#include "message_internal.h"
 
 /** How a part says what is in a region. */
 typedef enum lmn__part_form {
@@ -155,10 +139,6 @@ size_t lmn__most_entries(const lmn_reducer *reducer, const lmn__layer *layer);
 float *lmn__layer_estimate(const lmn__layer *layer);
 
 /* owners_message.c */
-#define LMN__PAD8(bytes) (((bytes) + 7) / 8 * 8)
-
-lmn__owners_header lmn__owners_header_of(const lmn_reducer *reducer, unsigned content, int rank);
-
 /** The part at an offset of a checked message. */
 lmn__received_part lmn__owners_part_at(const lmn__owned_layer *owned, int owner,
                                        const unsigned char *message, size_t offset);
@@ -171,11 +151,8 @@ lmn_sparse_message lmn__part_message_of(const lmn__received_part *part);
  * and layer; LMN_ERR_NONFINITE when it says that a sum is not finite.
  */
 lmn_status lmn__owners_check_message(const lmn__owners *self, int rank, int owner,
-                                     lmn__owners_content content, const unsigned char *message,
+                                     lmn__content content, const unsigned char *message,
                                      size_t bytes, lmn_error *err) LMN_NODISCARD;
-
-/** What carries the owners' messages, for tests. */
-const lmn_collective *lmn__owners_gather(const lmn__exchange *exchange);
 
 /** Predictions of wire_bytes: what all ranks send to owners, and owners' entries to all. */
 uint64_t lmn__owners_scatter_bytes(const lmn_compressor *compressor, int size,

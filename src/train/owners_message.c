@@ -14,22 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-#define MAGIC   0x4F4E4D4Cu /* "LMNO" */
-#define VERSION 1u
-
-static_assert(sizeof(lmn__owners_header) == 32, "header is part of the wire format");
 static_assert(sizeof(lmn__part_header) == 16, "part header is part of the wire format");
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "messages are little-endian");
-
-lmn__owners_header lmn__owners_header_of(const lmn_reducer *reducer, unsigned content, int rank)
-{
-    return (lmn__owners_header){.magic = MAGIC,
-                                .version = VERSION,
-                                .content = (uint16_t)content,
-                                .step = (uint32_t)reducer->step,
-                                .rank = (uint32_t)rank,
-                                .plan = reducer->travel_hash};
-}
 
 lmn__received_part lmn__owners_part_at(const lmn__owned_layer *owned, int owner,
                                        const unsigned char *message, size_t offset)
@@ -45,33 +30,6 @@ lmn_sparse_message lmn__part_message_of(const lmn__received_part *part)
 {
     return (lmn_sparse_message){
         .payload = part->payload, .bytes = part->head.bytes, .range = part->range};
-}
-
-static lmn_status damaged(const lmn_reducer *reducer, int rank, const char *what, lmn_error *err)
-{
-    return lmn_error_set(err, LMN_ERR_MESSAGE,
-                         "message of rank %d in step %llu is damaged: %s; the step was not applied",
-                         lmn__team_world_rank(reducer, rank), (unsigned long long)reducer->step,
-                         what);
-}
-
-static lmn_status check_header(const lmn_reducer *reducer, int rank, unsigned content,
-                               const lmn__owners_header *header, lmn_error *err)
-{
-    const lmn__owners_header expected = lmn__owners_header_of(reducer, content, rank);
-    if (memcmp(header, &expected, offsetof(lmn__owners_header, content)) != 0 ||
-        header->step != expected.step || header->rank != expected.rank ||
-        header->plan != expected.plan) {
-        return damaged(reducer, rank, "its header belongs to another step or plan", err);
-    }
-    if (header->content == LMN__OWNERS_NOT_FINITE && content == LMN__OWNERS_OF_THE_SUM &&
-        header->layer < reducer->n_layers) {
-        return lmn_error_set(
-            err, LMN_ERR_NONFINITE, "mean gradient of layer '%s' is not finite in step %llu",
-            reducer->layers[header->layer].name, (unsigned long long)reducer->step);
-    }
-    return header->content == content ? LMN_OK
-                                      : damaged(reducer, rank, "it is not what belongs here", err);
 }
 
 static bool is_whole(const lmn__received_part *part)
@@ -90,11 +48,11 @@ static bool is_whole(const lmn__received_part *part)
 }
 
 static lmn_status check_part(const lmn__owners *self, const lmn__owned_layer *owned, int rank,
-                             int owner, lmn__owners_content content, const lmn__received_part *part,
+                             int owner, lmn__content content, const lmn__received_part *part,
                              lmn_error *err)
 {
     const lmn_reducer *reducer = self->head.reducer;
-    const bool is_sum = content == LMN__OWNERS_OF_THE_SUM;
+    const bool is_sum = content == LMN__CONTENT_TOGETHER;
     lmn_status status = LMN_OK;
     if (part->head.form == LMN__PART_ENTRIES) {
         const lmn_sparse_message message = lmn__part_message_of(part);
@@ -109,16 +67,14 @@ static lmn_status check_part(const lmn__owners *self, const lmn__owned_layer *ow
         status = lmn_error_set(err, LMN_ERR_MESSAGE, "what it notes cannot be");
     }
     if (status != LMN_OK) {
-        lmn_error_add_context(err, "message of rank %d for layer '%s' in step %llu",
-                              lmn__team_world_rank(reducer, rank), owned->layer->name,
-                              (unsigned long long)reducer->step);
+        lmn__name_message(reducer, rank, owned->layer, err);
     }
     return status;
 }
 
-static lmn_status check_parts(const lmn__owners *self, int rank, int owner,
-                              lmn__owners_content content, const unsigned char *message,
-                              size_t bytes, size_t *offset, lmn_error *err)
+static lmn_status check_parts(const lmn__owners *self, int rank, int owner, lmn__content content,
+                              const unsigned char *message, size_t bytes, size_t *offset,
+                              lmn_error *err)
 {
     const lmn_reducer *reducer = self->head.reducer;
     for (size_t i = 0; i < self->n_layers; i++) {
@@ -127,12 +83,12 @@ static lmn_status check_parts(const lmn__owners *self, int rank, int owner,
             continue;
         }
         if (bytes - *offset < sizeof(lmn__part_header)) {
-            return damaged(reducer, rank, "it ends inside a part", err);
+            return lmn__damaged(reducer, rank, "it ends inside a part", err);
         }
         const lmn__received_part part = lmn__owners_part_at(owned, owner, message, *offset);
-        const size_t padded = LMN__PAD8((size_t)part.head.bytes);
+        const size_t padded = lmn__pad8((size_t)part.head.bytes);
         if (part.head.layer != owned->layer->index || padded > bytes - *offset - sizeof part.head) {
-            return damaged(reducer, rank, "a part belongs to another layer", err);
+            return lmn__damaged(reducer, rank, "a part belongs to another layer", err);
         }
         const lmn_status status = check_part(self, owned, rank, owner, content, &part, err);
         if (status != LMN_OK) {
@@ -144,24 +100,20 @@ static lmn_status check_parts(const lmn__owners *self, int rank, int owner,
 }
 
 lmn_status lmn__owners_check_message(const lmn__owners *self, int rank, int owner,
-                                     lmn__owners_content content, const unsigned char *message,
+                                     lmn__content content, const unsigned char *message,
                                      size_t bytes, lmn_error *err)
 {
     const lmn_reducer *reducer = self->head.reducer;
-    lmn__owners_header header;
-    if (bytes < sizeof header) {
-        return damaged(reducer, rank, "it is too short", err);
-    }
-    memcpy(&header, message, sizeof header);
-    lmn_status status = check_header(reducer, rank, content, &header, err);
-    size_t offset = sizeof header;
+    lmn_status status =
+        lmn__owned_header_check(reducer, LMN__MAGIC_OWNERS, content, rank, message, bytes, err);
+    size_t offset = sizeof(lmn__owned_header);
     if (status == LMN_OK) {
         status = check_parts(self, rank, owner, content, message, bytes, &offset, err);
     }
     if (status != LMN_OK) {
         return status;
     }
-    return offset == bytes ? LMN_OK : damaged(reducer, rank, "it is too long", err);
+    return offset == bytes ? LMN_OK : lmn__damaged(reducer, rank, "it is too long", err);
 }
 
 static uint64_t pairs(int size)
@@ -187,7 +139,7 @@ uint64_t lmn__owners_scatter_bytes(const lmn_compressor *compressor, int size,
     const lmn_compressor_entries entries = lmn_compressor_entries_of(compressor, level, shape);
     const size_t bytes = lmn_sparse_bytes_max(share(entries.most, size), share(shape.count, size),
                                               cut_format(entries.values));
-    return pairs(size) * (sizeof(lmn__part_header) + LMN__PAD8(bytes));
+    return pairs(size) * (sizeof(lmn__part_header) + lmn__pad8(bytes));
 }
 
 uint64_t lmn__owners_publish_bytes(int size, lmn_layer_shape shape, size_t entries)
@@ -195,7 +147,7 @@ uint64_t lmn__owners_publish_bytes(int size, lmn_layer_shape shape, size_t entri
     const size_t region = share(shape.count, size);
     const size_t sparse = lmn_sparse_bytes_max(share(entries, size), region, LMN_SPARSE_F32);
     const size_t whole = region * sizeof(float);
-    return pairs(size) * (sizeof(lmn__part_header) + LMN__PAD8(sparse < whole ? sparse : whole));
+    return pairs(size) * (sizeof(lmn__part_header) + lmn__pad8(sparse < whole ? sparse : whole));
 }
 
 size_t lmn__expected_union(size_t entries, size_t count, int size)

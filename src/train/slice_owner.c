@@ -164,8 +164,8 @@ size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *sc
                                unsigned char *message, lmn_error *err)
 {
     const lmn_reducer *reducer = owner->reducer;
-    lmn__slice_header header =
-        lmn__slice_header_of(reducer, LMN__SLICE_OF_THE_MEAN, reducer->team.rank);
+    lmn__owned_header header =
+        lmn__owned_header_of(reducer, LMN__MAGIC_SLICES, LMN__CONTENT_TOGETHER, reducer->team.rank);
     size_t offset = sizeof header;
     const size_t end = owner->slices->first_part[reducer->team.rank + 1];
     for (size_t i = owner->slices->first_part[reducer->team.rank]; i < end; i++) {
@@ -177,7 +177,7 @@ size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *sc
         lmn_error cause = lmn_error_none();
         const lmn_status status = encode_part(owner, part, message + offset, &cause);
         if (status == LMN_ERR_NONFINITE) {
-            header.content = LMN__SLICE_MEAN_NOT_FINITE;
+            header.content = LMN__CONTENT_NOT_FINITE;
             header.layer = part->layer->index;
             offset = sizeof header;
             break;

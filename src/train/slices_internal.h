@@ -12,6 +12,7 @@
 #define LAMINA_SLICES_INTERNAL_H
 
 #include "exchange_internal.h"
+#include "message_internal.h"
 
 typedef struct lmn__part {
     lmn__layer *layer; /* borrowed */
@@ -30,25 +31,6 @@ typedef struct lmn__slices {
 lmn_status lmn__slices_create(lmn_reducer *reducer, const lmn__bucket *bucket,
                               lmn__slices *slices_out, lmn_error *err) LMN_NODISCARD;
 void lmn__slices_free(lmn__slices *slices);
-
-/** What a message about a slice holds. */
-typedef enum lmn__slice_content {
-    LMN__SLICE_OF_A_RANK,      /* what one rank sends to the owner */
-    LMN__SLICE_OF_THE_MEAN,    /* what the owner sends to all */
-    LMN__SLICE_MEAN_NOT_FINITE /* what it sends when the mean overflows: no payload */
-} lmn__slice_content;
-
-typedef struct lmn__slice_header {
-    uint32_t magic;
-    uint16_t version;
-    uint16_t content; /* lmn__slice_content */
-    uint32_t step;    /* low 32 bits */
-    uint32_t rank;    /* of the sender */
-    uint64_t plan;    /* lmn_reducer.travel_hash */
-    uint64_t layer;   /* whose mean is not finite */
-} lmn__slice_header;
-
-lmn__slice_header lmn__slice_header_of(const lmn_reducer *reducer, unsigned content, int rank);
 
 /** Bytes of a part in a message of this step, with padding; 0 when its layer travels dense. */
 size_t lmn__part_message_bytes(const lmn_reducer *reducer, const lmn__part *part);
@@ -71,7 +53,7 @@ lmn_status lmn__part_encode(const lmn_reducer *reducer, const lmn__part *part,
  * layer; LMN_ERR_NONFINITE when it says that the mean is not finite.
  */
 lmn_status lmn__slice_check(const lmn_reducer *reducer, const lmn__slices *slices, int rank,
-                            int slice, lmn__slice_content content, const unsigned char *message,
+                            int slice, lmn__content content, const unsigned char *message,
                             size_t bytes, lmn_error *err) LMN_NODISCARD;
 
 /** What the owner of a slice keeps; [slices->count] each, owned. */

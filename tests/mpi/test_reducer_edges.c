@@ -155,8 +155,8 @@ static void finish_damaged_mean_is_refused_before_anything_changes(void **state)
 {
     (void)state;
     lmn_world *world = check_new_world();
-    damage_is_refused(world, sizeof(lmn__slice_header) + 3, "dense2/weight");
-    damage_is_refused(world, offsetof(lmn__slice_header, step) + 3, "another step or plan");
+    damage_is_refused(world, sizeof(lmn__owned_header) + 3, "dense2/weight");
+    damage_is_refused(world, offsetof(lmn__owned_header, step) + 3, "another step or plan");
     lmn_world_destroy(world);
 }
 

@@ -69,9 +69,9 @@ static int whole_regions(const lmn_reducer *reducer, int size)
     for (int owner = 0; owner < size; owner++) {
         size_t bytes = 0;
         const unsigned char *message = lmn_allgatherv_message(owners->gather, owner, &bytes);
-        assert_true(bytes >= sizeof(lmn__owners_header) + sizeof(lmn__part_header));
+        assert_true(bytes >= sizeof(lmn__owned_header) + sizeof(lmn__part_header));
         const lmn__received_part part =
-            lmn__owners_part_at(&owners->layers[0], owner, message, sizeof(lmn__owners_header));
+            lmn__owners_part_at(&owners->layers[0], owner, message, sizeof(lmn__owned_header));
         whole += part.head.form == LMN__PART_WHOLE ? 1 : 0;
     }
     return whole;
@@ -194,7 +194,7 @@ static void finish_damage_that_only_an_owner_sees_is_refused_by_all(void **state
     /* What rank 0 has for itself does not travel. */
     const lmn__owners *owners = check_owners_of(reducer);
     if (lmn_world_rank(world) == 0) {
-        owners->messages[sizeof(lmn__owners_header) + sizeof(lmn__part_header) + 1] = 0x77;
+        owners->messages[sizeof(lmn__owned_header) + sizeof(lmn__part_header) + 1] = 0x77;
     }
     lmn_step_report report;
     assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_MESSAGE);
@@ -222,18 +222,18 @@ static void check_refuses_messages_of_other_steps_and_of_other_lengths(void **st
     memcpy(copy, owners->messages + begin, bytes);
     lmn_error err = lmn_error_none();
     assert_int_equal(
-        lmn__owners_check_message(owners, rank, rank, LMN__OWNERS_OF_A_RANK, copy, bytes, &err),
+        lmn__owners_check_message(owners, rank, rank, LMN__CONTENT_OF_A_RANK, copy, bytes, &err),
         LMN_OK);
-    const size_t heads = sizeof(lmn__owners_header) - sizeof(uint64_t);
+    const size_t heads = sizeof(lmn__owned_header) - sizeof(uint64_t);
     for (size_t i = 0; i < bytes; i++) {
         copy[i] ^= 0x55;
-        const lmn_status status =
-            lmn__owners_check_message(owners, rank, rank, LMN__OWNERS_OF_A_RANK, copy, bytes, &err);
+        const lmn_status status = lmn__owners_check_message(
+            owners, rank, rank, LMN__CONTENT_OF_A_RANK, copy, bytes, &err);
         assert_true(status == LMN_ERR_MESSAGE || (status == LMN_OK && i >= heads));
         copy[i] ^= 0x55;
     }
     for (size_t shorter = 0; shorter < bytes; shorter++) {
-        assert_int_equal(lmn__owners_check_message(owners, rank, rank, LMN__OWNERS_OF_A_RANK, copy,
+        assert_int_equal(lmn__owners_check_message(owners, rank, rank, LMN__CONTENT_OF_A_RANK, copy,
                                                    shorter, &err),
                          LMN_ERR_MESSAGE);
     }

@@ -101,7 +101,7 @@ void check_damage_is_refused(lmn_world *world, const char *collective)
     size_t bytes = 0;
     unsigned char *message = arrived_message(reducer, &bytes);
     assert_true(bytes > 80);
-    message[sizeof(lmn__owners_header) + sizeof(lmn__part_header) + 1] = 0x77; /* code of indices */
+    message[sizeof(lmn__owned_header) + sizeof(lmn__part_header) + 1] = 0x77; /* code of indices */
     lmn_step_report report;
     assert_int_equal(lmn_reducer_finish(reducer, &report, &err), LMN_ERR_MESSAGE);
     assert_non_null(strstr(err.message, "rank 0"));
