@@ -130,7 +130,7 @@ static lmn_status ask_clock(MPI_Comm comm, double *offset_out, lmn_error *err)
     return LMN_OK;
 }
 
-/* The file under way; `failed` sticks, so that rank 0 goes on taking part. */
+/* The file under way. After an error nothing more is written, but rank 0 goes on taking part. */
 typedef struct writer {
     FILE *file;
     int error; /* errno of the first failure */
@@ -146,6 +146,9 @@ static void write_failed(writer *w)
 /* Names come from the program's own code and hold nothing that JSON would have to escape. */
 static void write_span(writer *w, const span *s, int rank)
 {
+    if (w->error != 0) {
+        return;
+    }
     const int written = fprintf(
         w->file,
         "%s\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":%lld,\"ts\":%.3f,"
@@ -160,6 +163,9 @@ static void write_span(writer *w, const span *s, int rank)
 
 static void write_process_name(writer *w, int rank)
 {
+    if (w->error != 0) {
+        return;
+    }
     const int written = fprintf(w->file,
                                 "%s\n{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%d,"
                                 "\"args\":{\"name\":\"rank %d\"}}",
@@ -167,17 +173,6 @@ static void write_process_name(writer *w, int rank)
     w->is_first = false;
     if (written < 0) {
         write_failed(w);
-    }
-}
-
-static void write_rank(writer *w, const span *spans, size_t count, int rank)
-{
-    if (w->file == NULL || w->error != 0) {
-        return;
-    }
-    write_process_name(w, rank);
-    for (size_t i = 0; i < count && w->error == 0; i++) {
-        write_span(w, &spans[i], rank);
     }
 }
 
@@ -207,13 +202,13 @@ static lmn_status receive_spans(MPI_Comm comm, int rank, writer *w, lmn_error *e
     lmn_status status =
         check(MPI_Recv(&count, 1, MPI_UINT64_T, rank, TAG, comm, MPI_STATUS_IGNORE), err);
     if (status == LMN_OK) {
-        write_rank(w, NULL, 0, rank);
+        write_process_name(w, rank);
     }
     for (uint64_t i = 0; i < count && status == LMN_OK; i++) {
         span s;
         status =
             check(MPI_Recv(&s, (int)sizeof s, MPI_BYTE, rank, TAG, comm, MPI_STATUS_IGNORE), err);
-        if (status == LMN_OK && w->file != NULL && w->error == 0) {
+        if (status == LMN_OK) {
             write_span(w, &s, rank);
         }
     }
@@ -272,7 +267,10 @@ lmn_status lmn_trace_write(lmn_world *world, const lmn_trace *trace, const char 
     if (lmn_world_rank(world) == 0) {
         writer w = {.is_first = true, .origin = earliest(trace)};
         open_file(&w, path);
-        write_rank(&w, trace->spans, trace->count, 0);
+        write_process_name(&w, 0);
+        for (size_t i = 0; i < trace->count; i++) {
+            write_span(&w, &trace->spans[i], 0);
+        }
         status = collect(world, &w, err);
         const lmn_status closed = close_file(&w, path, status == LMN_OK ? err : NULL);
         status = status == LMN_OK ? closed : status;

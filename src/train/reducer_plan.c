@@ -242,6 +242,15 @@ static size_t next_travel_level(const lmn_reducer *reducer, size_t index)
                                      (size_t)reducer->levels[index]);
 }
 
+/* A rule may take integrals of the normal distribution: nothing to do in every step. */
+static void set_travel_level(const lmn_reducer *reducer, lmn__layer *layer, size_t level)
+{
+    const lmn_eta_rule rule =
+        lmn_compressor_eta(reducer->compressor, level, lmn__layer_shape(layer));
+    layer->travel_level = level;
+    layer->eta = lmn_feedback_eta(reducer->feedback, rule.suggested);
+}
+
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
 {
     bool changed = !reducer->is_laid_out;
@@ -249,11 +258,10 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
     for (size_t i = 0; i < reducer->n_layers; i++) {
         lmn__layer *layer = &reducer->layers[i];
         const size_t level = next_travel_level(reducer, i);
-        changed = changed || level != layer->travel_level;
-        layer->travel_level = level;
-        const lmn_eta_rule rule =
-            lmn_compressor_eta(reducer->compressor, level, lmn__layer_shape(layer));
-        layer->eta = lmn_feedback_eta(reducer->feedback, rule.suggested);
+        if (!reducer->is_laid_out || level != layer->travel_level) {
+            set_travel_level(reducer, layer, level);
+            changed = true;
+        }
         hash = lmn_hash64(&level, sizeof level, hash);
     }
     reducer->travel_hash = hash;

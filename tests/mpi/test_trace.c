@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "comm_check.h"
 #include "lamina/clock.h"
 #include "lamina/trace.h"
 
@@ -19,22 +20,6 @@
 #include <cmocka.h>
 
 enum { SPANS = 3, TEXT_BYTES = 1 << 16 };
-
-static int create_world(void **state)
-{
-    lmn_world *world = NULL;
-    if (lmn_world_create(MPI_COMM_WORLD, NULL, &world, NULL) != LMN_OK) {
-        return -1;
-    }
-    *state = world;
-    return 0;
-}
-
-static int destroy_world(void **state)
-{
-    lmn_world_destroy(*state);
-    return 0;
-}
 
 static lmn_trace *new_trace(size_t capacity)
 {
@@ -142,7 +127,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(add_beyond_capacity_is_counted_as_dropped),
         cmocka_unit_test(write_to_a_missing_folder_fails_on_all_ranks),
     };
-    const int failed = cmocka_run_group_tests(tests, create_world, destroy_world);
+    const int failed = cmocka_run_group_tests(tests, check_world_create, check_world_destroy);
     MPI_Finalize();
     return failed;
 }

@@ -143,7 +143,8 @@ static double error_to(double value, double low, double high)
     return m.square - 2.0 * value * m.mean + value * value * m.mass;
 }
 
-double lmn__grid_normal_error(double scale, unsigned bits, uint64_t rounding)
+/* |C(x) - x|^2 / |x|^2. */
+static double normal_error(double scale, unsigned bits, uint64_t rounding)
 {
     const size_t limit = (size_t)(1U << (bits - 1)) - 1;
     const double step = scale / (double)limit;
@@ -164,6 +165,13 @@ double lmn__grid_normal_error(double scale, unsigned bits, uint64_t rounding)
         sum += (low + high) * m.mean - m.square - low * high * m.mass;
     }
     return sum;
+}
+
+lmn_eta_rule lmn__grid_eta(double scale, unsigned bits, uint64_t rounding, size_t n)
+{
+    const double lost = normal_error(scale, bits, rounding);
+    const double kept = rounding == LMN__ROUND_STOCHASTIC ? 1.0 / (1.0 + lost) : 1.0 - lost;
+    return lmn__sliced_eta(fmax(kept, 1.0 / (double)n));
 }
 
 /* The chance that one number is larger is such that the chance of none of n is a half. */

@@ -208,10 +208,7 @@ static lmn_eta_rule eta(const void *config_memory, size_t level, lmn_layer_shape
         return lmn__sliced_eta(2.0 / 3.14159265358979323846);
     }
     const double scale = config->norm == NORM_2 ? sqrt((double)n) : lmn__normal_extreme(n);
-    const double lost = lmn__grid_normal_error(scale, bits, config->sliced.rounding);
-    const double kept =
-        config->sliced.rounding == LMN__ROUND_STOCHASTIC ? 1.0 / (1.0 + lost) : 1.0 - lost;
-    return lmn__sliced_eta(fmax(kept, 1.0 / (double)n));
+    return lmn__grid_eta(scale, bits, config->sliced.rounding, n);
 }
 
 static const lmn__bucket_functions functions = {.name = "quant",

@@ -120,8 +120,8 @@ void lmn__grid_decode_add(unsigned bits, const lmn__bucket_message *message, flo
 /** The mean squared error of random rounding, numbers beyond the scale included. */
 double lmn__grid_mean_error(float scale, unsigned bits, const lmn__bucket *bucket);
 
-/** |C(x) - x|^2 / |x|^2 for normal x of variance 1, on the grid to `scale`. */
-double lmn__grid_normal_error(double scale, unsigned bits, uint64_t rounding);
+/** lmn__sliced_eta for buckets of n normal numbers of variance 1, on the grid to `scale`. */
+lmn_eta_rule lmn__grid_eta(double scale, unsigned bits, uint64_t rounding, size_t n);
 
 /** The median of the largest magnitude of n normal numbers. */
 double lmn__normal_extreme(size_t n);

@@ -186,12 +186,9 @@ static lmn_eta_rule eta(const void *config, size_t level, lmn_layer_shape shape)
     const double clip = config_of(config)->clip;
     const size_t grain = config_of(config)->sliced.grain;
     const size_t n = shape.count < grain ? shape.count : grain;
-    const uint64_t rounding = config_of(config)->sliced.rounding;
     const double extreme = lmn__normal_extreme(n);
     const double scale = clip == 0.0 ? extreme : fmin(clip, extreme);
-    const double lost = lmn__grid_normal_error(scale, BITS, rounding);
-    const double kept = rounding == LMN__ROUND_STOCHASTIC ? 1.0 / (1.0 + lost) : 1.0 - lost;
-    return lmn__sliced_eta(fmax(kept, 1.0 / (double)n));
+    return lmn__grid_eta(scale, BITS, config_of(config)->sliced.rounding, n);
 }
 
 static const lmn__bucket_functions functions = {.name = "ternary",
