@@ -185,6 +185,10 @@ def main():
         times.append(time.perf_counter() - start)
     times = sorted(times[WARM_UP:])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if options.store:
+        # A rank that ends while another still talks to it takes that one down.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
     if speaks:
         print(json.dumps({"model": options.model, "batch": options.batch,
                           "ms": round(1e3 * times[len(times) // 2], 3), "peak_mib": round(peak, 1),
