@@ -393,6 +393,7 @@ static void encode_after_a_wrong_guess_tells_each_place_once(void **state)
     e.encoding = check_new_encoding(e.compressor, 5, lmn_layer_flat(count));
     e.encoding->source = (lmn_source){.form = form_counted,
                                       .sent = count_sent,
+                                      .form_unsent = form_counted,
                                       .sent_entries = ignore_entries,
                                       .user = &counting};
     e.encoding->job.memory[0] = 1e6F;
