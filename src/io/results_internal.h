@@ -16,7 +16,8 @@ typedef enum lmn__entry_type {
     LMN__ENTRY_U64,
     LMN__ENTRY_F64,
     LMN__ENTRY_TEXTS,
-    LMN__ENTRY_U64S
+    LMN__ENTRY_U64S,
+    LMN__ENTRY_F64S
 } lmn__entry_type;
 
 /** An attribute or a list that waits for the next flush. */
@@ -28,7 +29,7 @@ typedef struct lmn__entry {
     uint64_t u64;
     double f64;
     size_t count;     /* of a list */
-    uint64_t *values; /* [count] owned */
+    void *values;     /* [count] of u64 or f64; owned */
     char **texts;     /* [count], or 1 for a text attribute; owned, one piece of memory */
 } lmn__entry;
 
