@@ -83,11 +83,11 @@ typedef struct lmn_convex_info {
     size_t features;
     size_t classes;   /* of logistic problems, 0 of least squares */
     uint64_t samples; /* rows of all workers */
-    double sigma;     /* E |noise|^2 = sigma^2 is added to every worker's gradient; synthetic data */
-    const char *regularizer;  /* "none", "l2", "nonconvex" */
-    double lambda;            /* of the regulariser */
-    lmn_convex_scale scale;   /* never auto */
-    bool optimum_is_known;    /* from the making of the data */
+    double sigma; /* E |noise|^2 = sigma^2 is added to every worker's gradient; synthetic data */
+    const char *regularizer; /* "none", "l2", "nonconvex" */
+    double lambda;           /* of the regulariser */
+    lmn_convex_scale scale;  /* never auto */
+    bool optimum_is_known;   /* from the making of the data */
 } lmn_convex_info;
 
 lmn_convex_info lmn_convex_problem_info(const lmn_convex_problem *problem);
@@ -168,7 +168,8 @@ lmn_status lmn_convex_run_describe(lmn_convex_run *run, const char *name, const 
  */
 lmn_status lmn_convex_run_all(lmn_convex_run *run, lmn_error *err) LMN_NODISCARD;
 
-/** Keys of synthetic data, of each problem, for help texts: entry `index`, or NULL past the last. */
+/** Keys of synthetic data, of each problem, for help texts: entry `index`, or NULL past the last.
+ */
 const lmn_spec_entry *lmn_convex_data_entry(size_t index);
 
 /** Mechanisms that only these runs have, for help texts: entry `index`, or NULL past the last. */

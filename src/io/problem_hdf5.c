@@ -78,8 +78,8 @@ static lmn_status open_numbers(const lmn_problem_file *file, const char *path, h
     lmn__h5_close(type);
     lmn_status status = LMN_OK;
     if (class != H5T_INTEGER && class != H5T_FLOAT) {
-        status = lmn_error_set(err, LMN_ERR_FORMAT, "'%s': %s does not hold numbers", file->path,
-                               path);
+        status =
+            lmn_error_set(err, LMN_ERR_FORMAT, "'%s': %s does not hold numbers", file->path, path);
     } else {
         status = lmn__h5_shape_of(dataset, shape_out, err);
         if (status != LMN_OK) {
@@ -246,8 +246,8 @@ static lmn_status check_finite(const lmn_problem_file *file, const char *path, c
 {
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(values[i])) {
-            return lmn_error_set(err, LMN_ERR_FORMAT,
-                                 "'%s': element %zu of %s is NaN or infinite", file->path, i, path);
+            return lmn_error_set(err, LMN_ERR_FORMAT, "'%s': element %zu of %s is NaN or infinite",
+                                 file->path, i, path);
         }
     }
     return LMN_OK;
@@ -263,8 +263,7 @@ static lmn_status read_numbers(const lmn_problem_file *file, const char *path, d
         return status;
     }
     if (H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) {
-        status =
-            lmn__h5_error(err, LMN_ERR_FORMAT, "'%s': %s cannot be read", file->path, path);
+        status = lmn__h5_error(err, LMN_ERR_FORMAT, "'%s': %s cannot be read", file->path, path);
     }
     lmn__h5_close(dataset);
     return status == LMN_OK ? check_finite(file, path, values, count, err) : status;

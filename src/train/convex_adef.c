@@ -39,7 +39,8 @@ static lmn_status send(lmn_convex_run *run, size_t message, size_t *silent_out, 
                                    .message = message,
                                    .vectors = run->vectors,
                                    .sent = run->sent,
-                                   .mean = run->mean};
+                                   .tracked = message == 0 ? run->tracked : NULL,
+                                   .mean = message == 0 ? run->estimate : run->mean};
     const lmn_status status = lmn__convex_send(&run->channel, &sending, err);
     *silent_out = sending.silent;
     return status;
@@ -58,9 +59,6 @@ static lmn_status send_difference(lmn_convex_run *run, size_t *silent_out, lmn_e
     }
     for (size_t i = 0; i < count; i++) {
         tracked[i] += run->sent[i];
-    }
-    for (size_t i = 0; i < run->problem->dimension; i++) {
-        run->tracked[i] += run->mean[i];
     }
     return LMN_OK;
 }
@@ -96,7 +94,7 @@ lmn_status lmn__convex_adef_step(lmn_convex_run *run, size_t *silent_out, lmn_er
         return status;
     }
     for (size_t i = 0; i < run->problem->dimension; i++) {
-        run->z[i] -= weight * (run->tracked[i] + run->mean[i]);
+        run->z[i] -= weight * (run->estimate[i] + run->mean[i]);
     }
     blend(run, weight, run->x, run->x);
     run->weight_sum += weight;

@@ -61,8 +61,7 @@ static size_t largest_round(const lmn__convex_channel *channel)
 static size_t largest_message(const lmn__convex_channel *channel)
 {
     const size_t level = lmn_compressor_static_level(channel->compressor);
-    const size_t whole =
-        channel->shape.count * (channel->is_f32 ? sizeof(float) : sizeof(double));
+    const size_t whole = channel->shape.count * (channel->is_f32 ? sizeof(float) : sizeof(double));
     size_t payload = channel->round_bytes;
     if (level != 0 && !has_rounds(channel)) {
         payload = lmn_compressor_payload_bytes(channel->compressor, level, channel->shape);
@@ -98,8 +97,8 @@ static lmn_status prepare(lmn__convex_channel *channel, lmn_error *err)
                              workers_max, problem->workers);
     }
     /* Memory of single layers in lines of its own, so that it is as aligned as all. */
-    channel->memory_count = lmn_align_up_f32(
-        lmn_compressor_memory_of(channel->compressor, channel->shape).count);
+    channel->memory_count =
+        lmn_align_up_f32(lmn_compressor_memory_of(channel->compressor, channel->shape).count);
     channel->scratch_bytes =
         lmn_align_up(lmn_compressor_scratch_bytes(channel->compressor, channel->shape));
     channel->round_bytes = has_rounds(channel) ? largest_round(channel) : 0;
@@ -111,13 +110,12 @@ lmn_status lmn__convex_channel_create(const lmn_convex_problem *problem,
                                       size_t messages, lmn__convex_channel *channel_out,
                                       lmn_error *err)
 {
-    lmn__convex_channel channel = {
-        .problem = problem,
-        .compressor = compressor,
-        .shape = {.count = problem->dimension, .rows = problem->outputs},
-        .is_f32 = is_f32,
-        .seed = seed,
-        .messages = messages};
+    lmn__convex_channel channel = {.problem = problem,
+                                   .compressor = compressor,
+                                   .shape = {.count = problem->dimension, .rows = problem->outputs},
+                                   .is_f32 = is_f32,
+                                   .seed = seed,
+                                   .messages = messages};
     lmn_status status = lmn_agree(problem->world, prepare(&channel, err), err);
     if (status == LMN_OK) {
         status = lmn__convex_exchange_create(problem->world, problem->workers,
@@ -163,8 +161,8 @@ static float *memory_of(const lmn__convex_channel *channel, const lmn__convex_se
     if (channel->memory_count == 0) {
         return NULL;
     }
-    return channel->memory + (sending->message * channel->problem->own.count + part) *
-                                 channel->memory_count;
+    return channel->memory +
+           (sending->message * channel->problem->own.count + part) * channel->memory_count;
 }
 
 static lmn_stream stream_of(const lmn__convex_channel *channel, const lmn__convex_sending *sending,
@@ -212,12 +210,18 @@ static void take_sent(const lmn__convex_channel *channel, lmn__convex_sending *s
                       size_t worker, const double *whole, const float *decoded)
 {
     const size_t dimension = channel->shape.count;
+    double *const tracked = sending->tracked == NULL ? NULL : sending->tracked + worker * dimension;
     double *const own = is_own(channel, worker)
                             ? sending->sent + (worker - channel->problem->own.first) * dimension
                             : NULL;
     for (size_t i = 0; i < dimension; i++) {
         const double sent = whole != NULL ? whole[i] : (double)decoded[i];
-        sending->mean[i] += sent;
+        double term = sent;
+        if (tracked != NULL) {
+            term = sending->level == 0 ? sent : tracked[i] + sent;
+            tracked[i] = term;
+        }
+        sending->mean[i] += term;
         if (own != NULL) {
             own[i] = sent;
         }

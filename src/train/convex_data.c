@@ -82,8 +82,8 @@ static lmn_status read_start(lmn_convex_problem *problem, const lmn_problem_file
 }
 
 static lmn_status read_open(lmn_convex_problem *problem, const lmn_problem_file *file,
-                            const lmn_convex_problem_options *options,
-                            lmn__convex_classes *classes, lmn_error *err)
+                            const lmn_convex_problem_options *options, lmn__convex_classes *classes,
+                            lmn_error *err)
 {
     problem->features = lmn_problem_file_columns(file);
     lmn_status status = lmn__convex_deal_workers(

@@ -137,8 +137,8 @@ static lmn_status open_messages(lmn__convex_exchange *exchange, int rank, lmn_er
 lmn_status lmn__convex_exchange_gather(lmn__convex_exchange *exchange, size_t *silent_out,
                                        lmn_error *err)
 {
-    lmn_status status = lmn_allgatherv_start(exchange->allgatherv, exchange->outbox,
-                                             exchange->outbox_bytes, err);
+    lmn_status status =
+        lmn_allgatherv_start(exchange->allgatherv, exchange->outbox, exchange->outbox_bytes, err);
     if (status == LMN_OK) {
         status = lmn_collective_wait(exchange->allgatherv, err);
     }

@@ -104,10 +104,10 @@ struct lmn_convex_problem {
     lmn__convex_regularizer regularizer;
     double lambda;
     double sigma;
-    lmn__convex_part *parts; /* [own.count] owned */
-    double *start;           /* [dimension] owned */
-    double *optimum;         /* [dimension] owned; NULL: not known */
-    double *outputs_memory;  /* [2 x outputs] owned */
+    lmn__convex_part *parts;      /* [own.count] owned */
+    double *start;                /* [dimension] owned */
+    double *optimum;              /* [dimension] owned; NULL: not known */
+    double *outputs_memory;       /* [2 x outputs] owned */
     lmn__convex_exchange vectors; /* of a number and a vector of each worker */
 };
 
@@ -170,14 +170,15 @@ void lmn__convex_add_noise(const lmn_convex_problem *problem, size_t part,
 void lmn__convex_curve(const lmn_convex_problem *problem, size_t part, const double *x,
                        const double *direction, double *product_out);
 
-/** Where a vector of the next own worker may be computed [dimension], so that it need not be copied,
- *  and putting a number and a vector into the exchange; nothing when they are not finite. */
+/** Where a vector of the next own worker may be computed [dimension], so that it need not be
+ * copied, and putting a number and a vector into the exchange; nothing when they are not finite. */
 double *lmn__convex_vector_slot(lmn_convex_problem *problem);
 void lmn__convex_put_vector(lmn_convex_problem *problem, double number, const double *vector);
 
 /**
  * Means over workers, in their order, of what is in the exchange: a number and a vector each.
- * Collective. vector_out may be NULL. Errors: LMN_ERR_NONFINITE when some worker had nothing to say.
+ * Collective. vector_out may be NULL. Errors: LMN_ERR_NONFINITE when some worker had nothing to
+ * say.
  */
 lmn_status lmn__convex_mean(lmn_convex_problem *problem, double *number_out, double *vector_out,
                             lmn_error *err) LMN_NODISCARD;
@@ -206,11 +207,11 @@ typedef struct lmn__convex_channel {
     size_t scratch_bytes;
     unsigned char *scratch; /* [own workers x scratch_bytes] owned */
     /* Of families that combine in rounds: numbers of all workers, and sums of them. */
-    size_t round_bytes; /* of a worker's numbers in one round, aligned */
-    unsigned char *round_own; /* [2 x workers x round_bytes] owned */
-    unsigned char *round_sum; /* [2 x round_bytes] owned */
+    size_t round_bytes;        /* of a worker's numbers in one round, aligned */
+    unsigned char *round_own;  /* [2 x workers x round_bytes] owned */
+    unsigned char *round_sum;  /* [2 x round_bytes] owned */
     uint64_t compressed_steps; /* steps at which anything was compressed */
-    uint64_t bytes_sent; /* by all workers together */
+    uint64_t bytes_sent;       /* by all workers together */
 } lmn__convex_channel;
 
 /** Collective. Errors: LMN_ERR_USAGE (more workers than the compressor can add up over),
@@ -228,7 +229,10 @@ typedef struct lmn__convex_sending {
     size_t message;        /* which one of the step */
     const double *vectors; /* [own workers x dimension]; not finite: the worker sends nothing */
     double *sent;          /* [own workers x dimension] out: D_i */
-    double *mean;          /* [dimension] out: mean of D_i over all workers, in their order */
+    /* [workers x dimension] h_i of all workers, which grow by D_i, or at level 0 become it; NULL:
+       nothing is tracked. */
+    double *tracked;
+    double *mean;  /* [dimension] out: mean of D_i, or of h_i, over workers in their order */
     size_t silent; /* out: first worker that sent nothing, then the rest is void; else `workers` */
 } lmn__convex_sending;
 
@@ -256,11 +260,15 @@ struct lmn_convex_run {
     bool diverged;
     double *x;    /* [dimension] owned, like all that follows */
     double *mean; /* [dimension] */
-    double *tracked; /* [dimension] h, the same on all ranks */
+    /* [workers x dimension] h_i of all workers, which every rank can follow, for it sees all
+       messages. Their mean is h: adding up means of messages instead would let h drift away from
+       it, by rounding, until that is all the error there is. NULL where nothing is tracked. */
+    double *tracked;
+    double *estimate; /* [dimension] ADEF: h */
     /* Of own workers, [own workers x dimension]. */
     double *gradients, *vectors, *sent;
     double *values; /* [own workers] f_i, of which the gradients are */
-    double *ideal; /* gradients at the optimum, for LMN__CONVEX_IDEAL */
+    double *ideal;  /* gradients at the optimum, for LMN__CONVEX_IDEAL */
     double *states[LMN_FEEDBACK_STATES_MAX];
     /* For f32 runs, f32 twins. */
     float *gradients_f32, *vectors_f32, *sent_f32;

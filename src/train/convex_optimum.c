@@ -47,8 +47,8 @@ static lmn_status take_memory(newton *n, lmn_error *err)
     if (n->memory == NULL) {
         return LMN_ERR_MEMORY;
     }
-    double **const vectors[N_VECTORS] = {&n->x,        &n->gradient, &n->trial,
-                                         &n->step,     &n->residual, &n->trial_gradient,
+    double **const vectors[N_VECTORS] = {&n->x,         &n->gradient, &n->trial,
+                                         &n->step,      &n->residual, &n->trial_gradient,
                                          &n->direction, &n->product};
     for (size_t i = 0; i < N_VECTORS; i++) {
         *vectors[i] = n->memory + i * dimension;

@@ -158,8 +158,7 @@ lmn_status lmn__convex_take_parts(lmn_convex_problem *problem, lmn_error *err)
 {
     problem->parts = lmn_alloc(problem->own.count, sizeof *problem->parts, err);
     problem->start = lmn_alloc(problem->dimension, sizeof *problem->start, err);
-    problem->outputs_memory =
-        lmn_alloc(2 * problem->outputs, sizeof *problem->outputs_memory, err);
+    problem->outputs_memory = lmn_alloc(2 * problem->outputs, sizeof *problem->outputs_memory, err);
     const bool has_all =
         problem->parts != NULL && problem->start != NULL && problem->outputs_memory != NULL;
     return has_all ? LMN_OK : LMN_ERR_MEMORY;
@@ -199,8 +198,8 @@ static lmn_status make(lmn_convex_problem *problem, const lmn_convex_problem_opt
     problem->loss = options->loss;
     problem->scale = options->scale;
     if (options->scale == LMN_CONVEX_SCALE_AUTO) {
-        problem->scale = options->loss == LMN_CONVEX_LOGISTIC ? LMN_CONVEX_SCALE_MEAN
-                                                              : LMN_CONVEX_SCALE_SUM;
+        problem->scale =
+            options->loss == LMN_CONVEX_LOGISTIC ? LMN_CONVEX_SCALE_MEAN : LMN_CONVEX_SCALE_SUM;
     }
     lmn_status status = make_data(problem, options, err);
     if (status == LMN_OK && options->regularizer != NULL) {

@@ -88,30 +88,25 @@ static lmn_status describe(lmn_convex_run *run, lmn_error *err)
     const struct {
         const char *name;
         uint64_t value;
-    } numbers[] = {{"workers", info.workers},
-                   {"ranks", (uint64_t)lmn_world_size(run->problem->world)},
-                   {"dimension", info.dimension},
-                   {"d", info.dimension},
-                   {"features", info.features},
-                   {"classes", info.classes},
-                   {"samples", info.samples},
-                   {"steps", options->steps},
-                   {"batch", options->batch},
-                   {"full_gradient", options->batch == 0 ? 1 : 0},
-                   {"seed", options->seed},
-                   {"record_every", options->record_every}};
+    } numbers[] = {
+        {"workers", info.workers},     {"ranks", (uint64_t)lmn_world_size(run->problem->world)},
+        {"dimension", info.dimension}, {"d", info.dimension},
+        {"features", info.features},   {"classes", info.classes},
+        {"samples", info.samples},     {"steps", options->steps},
+        {"batch", options->batch},     {"full_gradient", options->batch == 0 ? 1 : 0},
+        {"seed", options->seed},       {"record_every", options->record_every}};
     const struct {
         const char *name;
         double value;
     } measures[] = {{"lr", options->lr}, {"lambda", info.lambda}, {"sigma", info.sigma}};
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && status == LMN_OK; i++) {
-        status = lmn_results_set_text(run->results, configuration, texts[i].name, texts[i].value,
-                                      err);
+        status =
+            lmn_results_set_text(run->results, configuration, texts[i].name, texts[i].value, err);
     }
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && status == LMN_OK; i++) {
-        status = lmn_results_set_u64(run->results, configuration, numbers[i].name,
-                                     numbers[i].value, err);
+        status = lmn_results_set_u64(run->results, configuration, numbers[i].name, numbers[i].value,
+                                     err);
     }
     for (size_t i = 0; i < sizeof measures / sizeof measures[0] && status == LMN_OK; i++) {
         status = lmn_results_set_f64(run->results, configuration, measures[i].name,
@@ -130,17 +125,17 @@ static lmn_status open_file(lmn_convex_run *run, lmn_error *err)
         n_cells += columns[i].width;
     }
     run->cells = lmn_alloc(n_cells, sizeof *run->cells, err);
-    lmn_status status = run->cells == NULL ? LMN_ERR_MEMORY
-                                           : lmn_results_open(options->out, false, &run->results,
-                                                              err);
+    lmn_status status = run->cells == NULL
+                            ? LMN_ERR_MEMORY
+                            : lmn_results_open(options->out, false, &run->results, err);
     if (status == LMN_OK) {
         const size_t rows = (size_t)(options->steps / options->record_every) + 2;
-        status = lmn_results_add_table(run->results, "/", columns, n_columns, rows, &run->table,
-                                       err);
+        status =
+            lmn_results_add_table(run->results, "/", columns, n_columns, rows, &run->table, err);
     }
     if (status == LMN_OK) {
-        status = lmn_results_set_f64s(run->results, "/x0", "1", run->x, run->problem->dimension,
-                                      err);
+        status =
+            lmn_results_set_f64s(run->results, "/x0", "1", run->x, run->problem->dimension, err);
     }
     if (status == LMN_OK && run->optimum != NULL) {
         status = lmn_results_set_f64s(run->results, "/x_optimum", "1", run->optimum,
@@ -171,16 +166,16 @@ static lmn_status summarise(lmn_convex_run *run, lmn_error *err)
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < sizeof measures / sizeof measures[0] && status == LMN_OK; i++) {
         if (measures[i].is_there) {
-            status = lmn_results_set_f64(run->results, summary, measures[i].name,
-                                         measures[i].value, err);
+            status = lmn_results_set_f64(run->results, summary, measures[i].name, measures[i].value,
+                                         err);
         }
     }
     if (status == LMN_OK) {
         status = lmn_results_set_u64(run->results, summary, "steps", run->step, err);
     }
-    return status == LMN_OK ? lmn_results_set_u64(run->results, summary, "diverged",
-                                                  run->diverged ? 1 : 0, err)
-                            : status;
+    return status == LMN_OK
+               ? lmn_results_set_u64(run->results, summary, "diverged", run->diverged ? 1 : 0, err)
+               : status;
 }
 
 lmn_status lmn__convex_results_finish(lmn_convex_run *run, lmn_error *err)
@@ -230,14 +225,13 @@ lmn_status lmn__convex_record(lmn_convex_run *run, double objective, lmn_error *
 {
     const size_t dimension = run->problem->dimension;
     const double square = lmn__convex_dot(run->full_gradient, run->full_gradient, dimension);
-    run->last = (lmn_convex_record){
-        .step = run->step,
-        .objective = objective,
-        .grad_norm = sqrt(square),
-        .bits_per_rank =
-            8.0 * (double)run->channel.bytes_sent / (double)run->problem->workers,
-        .distance = (double)NAN,
-        .suboptimality = (double)NAN};
+    run->last = (lmn_convex_record){.step = run->step,
+                                    .objective = objective,
+                                    .grad_norm = sqrt(square),
+                                    .bits_per_rank = 8.0 * (double)run->channel.bytes_sent /
+                                                     (double)run->problem->workers,
+                                    .distance = (double)NAN,
+                                    .suboptimality = (double)NAN};
     if (run->optimum != NULL) {
         run->last.distance = squared_distance(run->x, run->optimum, dimension);
         run->last.suboptimality = objective - run->optimum_objective;

@@ -59,7 +59,9 @@ static lmn_status take_memory(lmn_convex_run *run, lmn_error *err)
     bool has_all = true;
     run->x = take(true, dimension, &has_all, err);
     run->mean = take(true, dimension, &has_all, err);
-    run->tracked = take(true, dimension, &has_all, err);
+    run->tracked = take(is_adef || lmn_feedback_tracks(run->feedback),
+                        run->problem->workers * dimension, &has_all, err);
+    run->estimate = take(is_adef, dimension, &has_all, err);
     run->gradients = take(true, own, &has_all, err);
     run->vectors = take(true, own, &has_all, err);
     run->sent = take(true, own, &has_all, err);
@@ -104,11 +106,12 @@ static lmn_status find_optimum(lmn_convex_run *run, lmn_error *err)
     }
     lmn_status status = lmn_convex_optimum(run->problem, run->optimum, err);
     if (status == LMN_OK) {
-        status = lmn_convex_evaluate(run->problem, run->optimum, &run->optimum_objective, NULL, err);
+        status =
+            lmn_convex_evaluate(run->problem, run->optimum, &run->optimum_objective, NULL, err);
     }
     const lmn__convex_draw all_rows = {.batch = 0};
-    for (size_t part = 0;
-         run->ideal != NULL && status == LMN_OK && part < run->problem->own.count; part++) {
+    for (size_t part = 0; run->ideal != NULL && status == LMN_OK && part < run->problem->own.count;
+         part++) {
         (void)lmn__convex_gradient(run->problem, part, &all_rows, run->optimum,
                                    run->ideal + part * run->problem->dimension);
     }
@@ -175,9 +178,19 @@ void lmn_convex_run_destroy(lmn_convex_run *run)
     lmn__convex_channel_destroy(&run->channel);
     lmn_compressor_destroy(run->compressor);
     lmn_feedback_destroy(run->feedback);
-    double *const memory[] = {run->x,    run->mean,  run->tracked, run->gradients, run->vectors,
-                              run->sent, run->ideal, run->y,       run->z,         run->optimum,
-                              run->values, run->full_gradient};
+    double *const memory[] = {run->x,
+                              run->mean,
+                              run->tracked,
+                              run->gradients,
+                              run->vectors,
+                              run->sent,
+                              run->ideal,
+                              run->y,
+                              run->z,
+                              run->optimum,
+                              run->values,
+                              run->estimate,
+                              run->full_gradient};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
         lmn_free(memory[i]);
     }
@@ -230,9 +243,9 @@ static lmn_status look(lmn_convex_run *run, lmn_error *err)
         lmn__convex_draw_gradients(run, run->x);
     }
     if (is_recorded(run)) {
-        status = shares ? evaluate_here(run, &objective, err)
-                        : lmn_convex_evaluate(run->problem, run->x, &objective, run->full_gradient,
-                                              err);
+        status =
+            shares ? evaluate_here(run, &objective, err)
+                   : lmn_convex_evaluate(run->problem, run->x, &objective, run->full_gradient, err);
         if (status == LMN_OK) {
             /* The table has room for all rows, so this cannot fail on one rank alone. */
             status = lmn__convex_record(run, objective, err);
@@ -279,11 +292,12 @@ lmn_status lmn_convex_run_all(lmn_convex_run *run, lmn_error *err)
     }
     run->diverged = made == LMN_ERR_NONFINITE;
     lmn_error write_error = lmn_error_none();
-    const lmn_status written = lmn_agree(
-        run->problem->world, lmn__convex_results_finish(run, &write_error), &write_error);
+    const lmn_status written =
+        lmn_agree(run->problem->world, lmn__convex_results_finish(run, &write_error), &write_error);
     if (run->diverged) {
-        lmn_error_add_context(err, "the run diverges, at step %" PRIu64 " of %" PRIu64
-                                   " with objective %g (a smaller lr, or a smaller eta, may help)",
+        lmn_error_add_context(err,
+                              "the run diverges, at step %" PRIu64 " of %" PRIu64
+                              " with objective %g (a smaller lr, or a smaller eta, may help)",
                               run->step, run->options.steps, run->last.objective);
         return made;
     }

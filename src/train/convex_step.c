@@ -92,9 +92,8 @@ bool lmn__convex_steps_on_full_gradients(const lmn_convex_run *run)
 
 static lmn__convex_draw draw_of(const lmn_convex_run *run)
 {
-    return (lmn__convex_draw){.batch = run->options.batch,
-                              .seed = run->options.seed,
-                              .step = (uint32_t)run->step};
+    return (lmn__convex_draw){
+        .batch = run->options.batch, .seed = run->options.seed, .step = (uint32_t)run->step};
 }
 
 void lmn__convex_draw_gradients(lmn_convex_run *run, const double *point)
@@ -131,8 +130,7 @@ static step_plan plan_of(const lmn_convex_run *run)
     if (plan.first) {
         plan.level = 0;
     }
-    const lmn_eta_rule rule =
-        lmn_compressor_eta(run->compressor, plan.level, run->channel.shape);
+    const lmn_eta_rule rule = lmn_compressor_eta(run->compressor, plan.level, run->channel.shape);
     plan.eta = lmn_feedback_eta(run->feedback, rule.suggested);
     return plan;
 }
@@ -215,17 +213,11 @@ static double keep(const lmn_convex_run *run, double value)
 }
 
 /* x -= lr u, where u is the mean of what was sent, or of what is tracked. */
-static void descend(lmn_convex_run *run, const step_plan *plan)
+static void descend(lmn_convex_run *run)
 {
-    const bool tracks = lmn_feedback_tracks(run->feedback);
+    const double lr = keep(run, run->options.lr);
     for (size_t i = 0; i < run->problem->dimension; i++) {
-        double estimate = keep(run, run->mean[i]);
-        if (tracks) {
-            const double before = plan->level == 0 ? 0.0 : run->tracked[i];
-            run->tracked[i] = keep(run, before + estimate);
-            estimate = run->tracked[i];
-        }
-        run->x[i] = keep(run, run->x[i] - keep(run, run->options.lr) * estimate);
+        run->x[i] = keep(run, run->x[i] - lr * keep(run, run->mean[i]));
     }
 }
 
@@ -255,6 +247,7 @@ lmn_status lmn__convex_step(lmn_convex_run *run, size_t *silent_out, lmn_error *
                                    .step = (uint32_t)run->step,
                                    .vectors = run->vectors,
                                    .sent = run->sent,
+                                   .tracked = run->tracked,
                                    .mean = run->mean};
     const lmn_status status = lmn__convex_send(&run->channel, &sending, err);
     *silent_out = sending.silent;
@@ -264,6 +257,6 @@ lmn_status lmn__convex_step(lmn_convex_run *run, size_t *silent_out, lmn_error *
     for (size_t part = 0; part < run->problem->own.count; part++) {
         advance(run, &plan, part);
     }
-    descend(run, &plan);
+    descend(run);
     return LMN_OK;
 }

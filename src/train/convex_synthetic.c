@@ -7,8 +7,8 @@
  * the probability that w ~ N(0, 4 / d) gives; with probability skew a sample is drawn again until
  * its label is +1 (i odd) or -1 (i even).
  *
- * Source of the first: A. Koloskova, N. Loizou, S. Boreiri, M. Jaggi, S. Stich, "A unified theory of
- * decentralized SGD with changing topology and local updates", ICML 2020, arXiv:2003.10422.
+ * Source of the first: A. Koloskova, N. Loizou, S. Boreiri, M. Jaggi, S. Stich, "A unified theory
+ * of decentralized SGD with changing topology and local updates", ICML 2020, arXiv:2003.10422.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -169,9 +169,9 @@ static lmn_status make_squares(lmn_convex_problem *problem,
                                const lmn_convex_problem_options *options, lmn_error *err)
 {
     squares_config config = {.d = 200, .zeta = 10.0, .seed = 1};
-    lmn_status status = lmn_spec_parse("data", options->data, squares_fields,
-                                       sizeof squares_fields / sizeof squares_fields[0], &config,
-                                       err);
+    lmn_status status =
+        lmn_spec_parse("data", options->data, squares_fields,
+                       sizeof squares_fields / sizeof squares_fields[0], &config, err);
     if (status == LMN_OK) {
         status = deal(problem, options, config.n, err);
     }
@@ -300,8 +300,7 @@ static lmn_status draw_part(const lmn_convex_problem *problem, const logistic_co
     }
     const lmn_stream means = stream_of(config->seed, LAYER_MEANS, 0, worker);
     draw_normals(&means, 0.5 * config->skew, problem->features, mean);
-    const sample_source source = {
-        .config = config, .worker = worker, .truth = truth, .mean = mean};
+    const sample_source source = {.config = config, .worker = worker, .truth = truth, .mean = mean};
     lmn_status status = LMN_OK;
     for (size_t row = 0; row < data->matrix.rows && status == LMN_OK; row++) {
         status = draw_row(&source, (uint32_t)row, data->matrix.dense + row * problem->features,
@@ -315,8 +314,8 @@ static lmn_status draw_parts(lmn_convex_problem *problem, const logistic_config 
 {
     double *truth = lmn_alloc(problem->features, sizeof *truth, err);
     double *mean = lmn_alloc(problem->features, sizeof *mean, err);
-    lmn_status status = truth == NULL || mean == NULL ? LMN_ERR_MEMORY
-                                                      : lmn__convex_take_parts(problem, err);
+    lmn_status status =
+        truth == NULL || mean == NULL ? LMN_ERR_MEMORY : lmn__convex_take_parts(problem, err);
     if (status == LMN_OK) {
         const lmn_stream stream = stream_of(config->seed, LAYER_TRUTH, 0, LMN_STREAM_ALL_RANKS);
         draw_normals(&stream, 2.0 / sqrt((double)config->d), problem->features, truth);
@@ -333,9 +332,9 @@ static lmn_status make_logistic(lmn_convex_problem *problem,
                                 const lmn_convex_problem_options *options, lmn_error *err)
 {
     logistic_config config = {.m = 200, .d = 100, .lambda = 0.01, .seed = 1};
-    lmn_status status = lmn_spec_parse("data", options->data, logistic_fields,
-                                       sizeof logistic_fields / sizeof logistic_fields[0], &config,
-                                       err);
+    lmn_status status =
+        lmn_spec_parse("data", options->data, logistic_fields,
+                       sizeof logistic_fields / sizeof logistic_fields[0], &config, err);
     if (status == LMN_OK) {
         status = deal(problem, options, config.n, err);
     }
