@@ -2,36 +2,16 @@
  * Compressed messages between the workers of a convex problem.
  *
  * Whatever the family, every rank gets the messages of all workers and decodes each of them, so the
- * mean is added up in f64, in the order of workers. Families that combine in rounds are treated
- * alike: the numbers of all workers are gathered and added in order, as an allreduce over single
- * workers would, and each D_i follows from the worker's numbers and the sums.
+ * mean is added up in f64, in the order of workers. Families that combine in rounds have a file of
+ * their own.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "convex_internal.h"
+#include "convex_channel_internal.h"
 #include "lamina/memory.h"
 
 #include <math.h>
 #include <string.h>
-
-#define ROUNDS_MAX 2
-
-static size_t bytes_in_memory(lmn_reduction reduction)
-{
-    switch (reduction) {
-    case LMN_REDUCTION_SUM_I8:
-        return sizeof(int8_t);
-    case LMN_REDUCTION_SUM_I16:
-        return sizeof(int16_t);
-    default:
-        return sizeof(float);
-    }
-}
-
-static size_t bytes_on_wire(lmn_reduction reduction)
-{
-    return reduction == LMN_REDUCTION_SUM_BF16 ? sizeof(uint16_t) : bytes_in_memory(reduction);
-}
 
 static bool has_rounds(const lmn__convex_channel *channel)
 {
@@ -51,7 +31,7 @@ static size_t largest_round(const lmn__convex_channel *channel)
         for (uint64_t step = 0; step < 2; step++) {
             const lmn_round r =
                 lmn_compressor_round(channel->compressor, level, channel->shape, round, step);
-            const size_t bytes = r.count * bytes_in_memory(r.reduction);
+            const size_t bytes = r.count * lmn__channel_bytes_in_memory(r.reduction);
             most = bytes > most ? bytes : most;
         }
     }
@@ -79,8 +59,8 @@ static lmn_status take_memory(lmn__convex_channel *channel, lmn_error *err)
         lmn_alloc(channel->messages * own * channel->memory_count, sizeof(float), err);
     channel->scratch = lmn_alloc(own, channel->scratch_bytes, err);
     channel->round_own =
-        lmn_alloc(ROUNDS_MAX * channel->problem->workers, channel->round_bytes, err);
-    channel->round_sum = lmn_alloc(ROUNDS_MAX, channel->round_bytes, err);
+        lmn_alloc(LMN__CHANNEL_ROUNDS_MAX * channel->problem->workers, channel->round_bytes, err);
+    channel->round_sum = lmn_alloc(LMN__CHANNEL_ROUNDS_MAX, channel->round_bytes, err);
     const bool has_all = channel->rounded != NULL && channel->decoded != NULL &&
                          channel->memory != NULL && channel->scratch != NULL &&
                          channel->round_own != NULL && channel->round_sum != NULL;
@@ -150,13 +130,13 @@ static const double *vector_of(const lmn__convex_channel *channel,
     return sending->vectors + part * channel->shape.count;
 }
 
-static float *rounded_of(const lmn__convex_channel *channel, size_t part)
+float *lmn__channel_rounded_of(const lmn__convex_channel *channel, size_t part)
 {
     return channel->rounded + part * channel->shape.count;
 }
 
-static float *memory_of(const lmn__convex_channel *channel, const lmn__convex_sending *sending,
-                        size_t part)
+float *lmn__channel_memory_of(const lmn__convex_channel *channel,
+                              const lmn__convex_sending *sending, size_t part)
 {
     if (channel->memory_count == 0) {
         return NULL;
@@ -165,8 +145,8 @@ static float *memory_of(const lmn__convex_channel *channel, const lmn__convex_se
            (sending->message * channel->problem->own.count + part) * channel->memory_count;
 }
 
-static lmn_stream stream_of(const lmn__convex_channel *channel, const lmn__convex_sending *sending,
-                            size_t rank)
+lmn_stream lmn__channel_stream_of(const lmn__convex_channel *channel,
+                                  const lmn__convex_sending *sending, size_t rank)
 {
     return (lmn_stream){.seed = channel->seed,
                         .layer = (uint32_t)sending->message,
@@ -176,11 +156,11 @@ static lmn_stream stream_of(const lmn__convex_channel *channel, const lmn__conve
 }
 
 /* The vector as f32. Returns whether all of it is finite there. */
-static bool round_vector(const lmn__convex_channel *channel, const lmn__convex_sending *sending,
-                         size_t part)
+bool lmn__channel_round_vector(const lmn__convex_channel *channel,
+                               const lmn__convex_sending *sending, size_t part)
 {
     const double *const vector = vector_of(channel, sending, part);
-    float *const rounded = rounded_of(channel, part);
+    float *const rounded = lmn__channel_rounded_of(channel, part);
     bool is_finite = true;
     for (size_t i = 0; i < channel->shape.count; i++) {
         rounded[i] = (float)vector[i];
@@ -189,36 +169,37 @@ static bool round_vector(const lmn__convex_channel *channel, const lmn__convex_s
     return is_finite;
 }
 
-static lmn_status gather(lmn__convex_channel *channel, lmn__convex_sending *sending, lmn_error *err)
+lmn_status lmn__channel_gather(lmn__convex_channel *channel, lmn__convex_sending *sending,
+                               lmn_error *err)
 {
     return lmn__convex_exchange_gather(&channel->exchange, &sending->silent, err);
 }
 
-static bool is_silent(const lmn__convex_channel *channel, const lmn__convex_sending *sending)
+bool lmn__channel_is_silent(const lmn__convex_channel *channel, const lmn__convex_sending *sending)
 {
     return sending->silent < channel->problem->workers;
 }
 
-static bool is_own(const lmn__convex_channel *channel, size_t worker)
+bool lmn__channel_is_own(const lmn__convex_channel *channel, size_t worker)
 {
     const lmn_range own = channel->problem->own;
     return worker >= own.first && worker - own.first < own.count;
 }
 
 /* Take note of D_i of one worker. */
-static void take_sent(const lmn__convex_channel *channel, lmn__convex_sending *sending,
-                      size_t worker, const double *whole, const float *decoded)
+void lmn__channel_take_sent(const lmn__convex_channel *channel, lmn__convex_sending *sending,
+                            size_t worker, const double *whole, const float *decoded)
 {
     const size_t dimension = channel->shape.count;
     double *const tracked = sending->tracked == NULL ? NULL : sending->tracked + worker * dimension;
-    double *const own = is_own(channel, worker)
+    double *const own = lmn__channel_is_own(channel, worker)
                             ? sending->sent + (worker - channel->problem->own.first) * dimension
                             : NULL;
     for (size_t i = 0; i < dimension; i++) {
         const double sent = whole != NULL ? whole[i] : (double)decoded[i];
         double term = sent;
         if (tracked != NULL) {
-            term = sending->level == 0 ? sent : tracked[i] + sent;
+            term = sending->renews ? sent : tracked[i] + sent;
             tracked[i] = term;
         }
         sending->mean[i] += term;
@@ -228,7 +209,7 @@ static void take_sent(const lmn__convex_channel *channel, lmn__convex_sending *s
     }
 }
 
-static void finish_mean(const lmn__convex_channel *channel, lmn__convex_sending *sending)
+void lmn__channel_finish_mean(const lmn__convex_channel *channel, lmn__convex_sending *sending)
 {
     for (size_t i = 0; i < channel->shape.count; i++) {
         sending->mean[i] /= (double)channel->problem->workers;
@@ -245,7 +226,8 @@ static void put_whole(lmn__convex_channel *channel, const lmn__convex_sending *s
     for (size_t i = 0; i < channel->shape.count; i++) {
         is_finite = is_finite && isfinite(vector[i]);
     }
-    is_finite = is_finite && (!channel->is_f32 || round_vector(channel, sending, part));
+    is_finite =
+        is_finite && (!channel->is_f32 || lmn__channel_round_vector(channel, sending, part));
     if (!is_finite) {
         lmn__convex_exchange_put_nothing(&channel->exchange);
         return;
@@ -253,7 +235,7 @@ static void put_whole(lmn__convex_channel *channel, const lmn__convex_sending *s
     const size_t bytes = channel->shape.count * (channel->is_f32 ? sizeof(float) : sizeof(double));
     const void *from = vector;
     if (channel->is_f32) {
-        from = rounded_of(channel, part);
+        from = lmn__channel_rounded_of(channel, part);
     }
     memcpy(slot, from, bytes);
     lmn__convex_exchange_put(&channel->exchange, bytes);
@@ -266,16 +248,16 @@ static lmn_status send_whole(lmn__convex_channel *channel, lmn__convex_sending *
     for (size_t part = 0; part < channel->problem->own.count; part++) {
         put_whole(channel, sending, part);
     }
-    const lmn_status status = gather(channel, sending, err);
-    if (status != LMN_OK || is_silent(channel, sending)) {
+    const lmn_status status = lmn__channel_gather(channel, sending, err);
+    if (status != LMN_OK || lmn__channel_is_silent(channel, sending)) {
         return status;
     }
     for (size_t worker = 0; worker < channel->problem->workers; worker++) {
         const void *const message = exchange->messages[worker];
         channel->bytes_sent += exchange->bytes[worker];
-        take_sent(channel, sending, worker, channel->is_f32 ? NULL : message, message);
+        lmn__channel_take_sent(channel, sending, worker, channel->is_f32 ? NULL : message, message);
     }
-    finish_mean(channel, sending);
+    lmn__channel_finish_mean(channel, sending);
     return LMN_OK;
 }
 
@@ -285,20 +267,21 @@ static lmn_status encode(lmn__convex_channel *channel, const lmn__convex_sending
                          size_t part, lmn_error *err)
 {
     lmn__convex_exchange *exchange = &channel->exchange;
-    if (!round_vector(channel, sending, part)) {
+    if (!lmn__channel_round_vector(channel, sending, part)) {
         lmn__convex_exchange_put_nothing(exchange);
         return LMN_OK;
     }
-    const lmn_source source = lmn_source_of_vector(rounded_of(channel, part));
-    lmn_encode_job job = {.level = sending->level,
-                          .shape = channel->shape,
-                          .count = channel->shape.count,
-                          .stream = stream_of(channel, sending, channel->problem->own.first + part),
-                          .source = &source,
-                          .memory = memory_of(channel, sending, part),
-                          .payload = lmn__convex_exchange_slot(exchange),
-                          .payload_capacity = exchange->capacity,
-                          .scratch = channel->scratch + part * channel->scratch_bytes};
+    const lmn_source source = lmn_source_of_vector(lmn__channel_rounded_of(channel, part));
+    lmn_encode_job job = {
+        .level = sending->level,
+        .shape = channel->shape,
+        .count = channel->shape.count,
+        .stream = lmn__channel_stream_of(channel, sending, channel->problem->own.first + part),
+        .source = &source,
+        .memory = lmn__channel_memory_of(channel, sending, part),
+        .payload = lmn__convex_exchange_slot(exchange),
+        .payload_capacity = exchange->capacity,
+        .scratch = channel->scratch + part * channel->scratch_bytes};
     const lmn_status status = lmn_compressor_encode(channel->compressor, &job, err);
     if (status == LMN_OK) {
         lmn__convex_exchange_put(exchange, job.payload_bytes);
@@ -322,7 +305,7 @@ static lmn_status decode(lmn__convex_channel *channel, lmn__convex_sending *send
     memset(channel->decoded, 0, channel->shape.count * sizeof(float));
     lmn_compressor_decode_add(channel->compressor, &job, 1.0F, channel->decoded);
     channel->bytes_sent += job.payload_bytes;
-    take_sent(channel, sending, worker, NULL, channel->decoded);
+    lmn__channel_take_sent(channel, sending, worker, NULL, channel->decoded);
     return LMN_OK;
 }
 
@@ -334,178 +317,16 @@ static lmn_status send_messages(lmn__convex_channel *channel, lmn__convex_sendin
         status = encode(channel, sending, part, err);
     }
     if (status == LMN_OK) {
-        status = gather(channel, sending, err);
+        status = lmn__channel_gather(channel, sending, err);
     }
-    if (status != LMN_OK || is_silent(channel, sending)) {
+    if (status != LMN_OK || lmn__channel_is_silent(channel, sending)) {
         return status;
     }
     for (size_t worker = 0; worker < channel->problem->workers && status == LMN_OK; worker++) {
         status = decode(channel, sending, worker, err);
     }
-    finish_mean(channel, sending);
+    lmn__channel_finish_mean(channel, sending);
     return status;
-}
-
-/* ------------------------------------------------------------------ rounds */
-
-static unsigned char *round_own(const lmn__convex_channel *channel, size_t worker, size_t round)
-{
-    return channel->round_own + (worker * ROUNDS_MAX + round) * channel->round_bytes;
-}
-
-/* The job of a worker; of one of another rank only what decoding needs. Ranks agree on all that
-   scratch holds then, so that of the first own worker serves. */
-static lmn_rounds_job job_of(const lmn__convex_channel *channel, const lmn__convex_sending *sending,
-                             size_t worker)
-{
-    const size_t part = is_own(channel, worker) ? worker - channel->problem->own.first : 0;
-    lmn_rounds_job job = {.level = sending->level,
-                          .shape = channel->shape,
-                          .n_ranks = (int)channel->problem->workers,
-                          .step = channel->compressed_steps,
-                          .stream = stream_of(channel, sending, LMN_STREAM_ALL_RANKS),
-                          .vector = rounded_of(channel, part),
-                          .memory = memory_of(channel, sending, part),
-                          .scratch = channel->scratch + part * channel->scratch_bytes};
-    for (size_t round = 0; round < ROUNDS_MAX; round++) {
-        job.own[round] = round_own(channel, worker, round);
-        job.numbers[round] = channel->round_sum + round * channel->round_bytes;
-    }
-    return job;
-}
-
-/* Numbers to bytes: bf16 are the upper halves of f32. */
-static void pack(lmn_round round, const void *numbers, unsigned char *message)
-{
-    if (round.reduction != LMN_REDUCTION_SUM_BF16) {
-        memcpy(message, numbers, round.count * bytes_in_memory(round.reduction));
-        return;
-    }
-    const unsigned char *const from = numbers;
-    for (size_t i = 0; i < round.count; i++) {
-        uint32_t bits = 0;
-        memcpy(&bits, from + i * sizeof bits, sizeof bits);
-        const uint16_t half = (uint16_t)(bits >> 16);
-        memcpy(message + i * sizeof half, &half, sizeof half);
-    }
-}
-
-static void unpack(lmn_round round, const unsigned char *message, void *numbers)
-{
-    if (round.reduction != LMN_REDUCTION_SUM_BF16) {
-        memcpy(numbers, message, round.count * bytes_in_memory(round.reduction));
-        return;
-    }
-    unsigned char *const to = numbers;
-    for (size_t i = 0; i < round.count; i++) {
-        uint16_t half = 0;
-        memcpy(&half, message + i * sizeof half, sizeof half);
-        const uint32_t bits = (uint32_t)half << 16;
-        memcpy(to + i * sizeof bits, &bits, sizeof bits);
-    }
-}
-
-static void add_f32(const float *numbers, size_t count, bool is_maximum, float *sum)
-{
-    for (size_t i = 0; i < count; i++) {
-        const float larger = numbers[i] > sum[i] ? numbers[i] : sum[i];
-        sum[i] = is_maximum ? larger : sum[i] + numbers[i];
-    }
-}
-
-static void add_numbers(lmn_round round, const void *numbers, void *sum)
-{
-    if (round.reduction == LMN_REDUCTION_SUM_I8) {
-        const int8_t *const from = numbers;
-        int8_t *const to = sum;
-        for (size_t i = 0; i < round.count; i++) {
-            to[i] = (int8_t)(to[i] + from[i]);
-        }
-    } else if (round.reduction == LMN_REDUCTION_SUM_I16) {
-        const int16_t *const from = numbers;
-        int16_t *const to = sum;
-        for (size_t i = 0; i < round.count; i++) {
-            to[i] = (int16_t)(to[i] + from[i]);
-        }
-    } else {
-        add_f32(numbers, round.count, round.reduction == LMN_REDUCTION_MAX_F32, sum);
-    }
-}
-
-/* All workers' numbers of a round, and their sum. */
-static lmn_status combine(lmn__convex_channel *channel, size_t round, lmn_round facts,
-                          lmn_error *err)
-{
-    const lmn__convex_exchange *exchange = &channel->exchange;
-    const size_t bytes = facts.count * bytes_on_wire(facts.reduction);
-    unsigned char *const sum = channel->round_sum + round * channel->round_bytes;
-    for (size_t worker = 0; worker < channel->problem->workers; worker++) {
-        if (exchange->bytes[worker] != bytes) {
-            return lmn_error_set(err, LMN_ERR_MESSAGE,
-                                 "worker %zu sent %zu bytes of numbers instead of %zu", worker,
-                                 exchange->bytes[worker], bytes);
-        }
-        unsigned char *const numbers = round_own(channel, worker, round);
-        unpack(facts, exchange->messages[worker], numbers);
-        if (worker == 0) {
-            memcpy(sum, numbers, facts.count * bytes_in_memory(facts.reduction));
-        } else {
-            add_numbers(facts, numbers, sum);
-        }
-        channel->bytes_sent += bytes;
-    }
-    if (facts.reduction == LMN_REDUCTION_SUM_BF16) {
-        lmn_sparse_round((float *)(void *)sum, facts.count, LMN_SPARSE_BF16);
-    }
-    return LMN_OK;
-}
-
-static lmn_status make_round(lmn__convex_channel *channel, lmn__convex_sending *sending,
-                             size_t round, lmn_error *err)
-{
-    lmn__convex_exchange *exchange = &channel->exchange;
-    const lmn_round facts = lmn_compressor_round(channel->compressor, sending->level,
-                                                 channel->shape, round, channel->compressed_steps);
-    lmn__convex_exchange_begin(exchange);
-    for (size_t part = 0; part < channel->problem->own.count; part++) {
-        if (round == 0 && !round_vector(channel, sending, part)) {
-            lmn__convex_exchange_put_nothing(exchange);
-            continue;
-        }
-        const lmn_rounds_job job = job_of(channel, sending, channel->problem->own.first + part);
-        lmn_compressor_round_encode(channel->compressor, &job, round);
-        pack(facts, job.own[round], lmn__convex_exchange_slot(exchange));
-        lmn__convex_exchange_put(exchange, facts.count * bytes_on_wire(facts.reduction));
-    }
-    const lmn_status status = gather(channel, sending, err);
-    if (status != LMN_OK || is_silent(channel, sending)) {
-        return status;
-    }
-    return combine(channel, round, facts, err);
-}
-
-static lmn_status send_rounds(lmn__convex_channel *channel, lmn__convex_sending *sending,
-                              lmn_error *err)
-{
-    const size_t n_rounds = lmn_compressor_round_count(channel->compressor, sending->level);
-    for (size_t round = 0; round < n_rounds; round++) {
-        const lmn_status status = make_round(channel, sending, round, err);
-        if (status != LMN_OK || is_silent(channel, sending)) {
-            return status;
-        }
-    }
-    for (size_t worker = 0; worker < channel->problem->workers; worker++) {
-        const lmn_rounds_job job = job_of(channel, sending, worker);
-        lmn_compressor_rounds_sent(channel->compressor, &job, 0, channel->shape.count,
-                                   channel->decoded);
-        take_sent(channel, sending, worker, NULL, channel->decoded);
-    }
-    finish_mean(channel, sending);
-    for (size_t part = 0; part < channel->problem->own.count; part++) {
-        const lmn_rounds_job job = job_of(channel, sending, channel->problem->own.first + part);
-        lmn_compressor_rounds_commit(channel->compressor, &job);
-    }
-    return LMN_OK;
 }
 
 lmn_status lmn__convex_send(lmn__convex_channel *channel, lmn__convex_sending *sending,
@@ -516,7 +337,7 @@ lmn_status lmn__convex_send(lmn__convex_channel *channel, lmn__convex_sending *s
     if (sending->level == 0) {
         return send_whole(channel, sending, err);
     }
-    const lmn_status status = has_rounds(channel) ? send_rounds(channel, sending, err)
+    const lmn_status status = has_rounds(channel) ? lmn__channel_send_rounds(channel, sending, err)
                                                   : send_messages(channel, sending, err);
     if (sending->message + 1 == channel->messages) {
         channel->compressed_steps++;

@@ -229,9 +229,9 @@ typedef struct lmn__convex_sending {
     size_t message;        /* which one of the step */
     const double *vectors; /* [own workers x dimension]; not finite: the worker sends nothing */
     double *sent;          /* [own workers x dimension] out: D_i */
-    /* [workers x dimension] h_i of all workers, which grow by D_i, or at level 0 become it; NULL:
-       nothing is tracked. */
+    /* [workers x dimension] h_i of all workers, which grow by D_i; NULL: nothing is tracked. */
     double *tracked;
+    bool renews;   /* they count as 0 before: where vectors that travel whole were formed so */
     double *mean;  /* [dimension] out: mean of D_i, or of h_i, over workers in their order */
     size_t silent; /* out: first worker that sent nothing, then the rest is void; else `workers` */
 } lmn__convex_sending;

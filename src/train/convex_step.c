@@ -248,6 +248,7 @@ lmn_status lmn__convex_step(lmn_convex_run *run, size_t *silent_out, lmn_error *
                                    .vectors = run->vectors,
                                    .sent = run->sent,
                                    .tracked = run->tracked,
+                                   .renews = plan.level == 0,
                                    .mean = run->mean};
     const lmn_status status = lmn__convex_send(&run->channel, &sending, err);
     *silent_out = sending.silent;
