@@ -1,8 +1,9 @@
 # What `lamina train convex` computes, in plain NumPy: error mechanisms on least squares and logistic
 # regression, with workers that each send one message (adef: two) a step.
 #
-# `make least-squares|logistic FILE` writes a problem of 4 workers; `check PROBLEM FILE METHOD RUN.h5`
-# repeats a run with its steps and lr and compares.
+# `make` writes problems of 4 workers, least-squares.h5 and logistic.h5, and nan.h5, which is not to be
+# read. `check` repeats runs with their steps and lr and compares; each line of its input names a
+# problem, its file, the method, the codec, and the results of a run.
 #
 # SPDX-License-Identifier: Apache-2.0
 import sys
@@ -173,7 +174,10 @@ def check(kind, path, method, codec, run):
 
 def main():
     if sys.argv[1] == "make":
-        make(*sys.argv[2:4])
+        for problem in ("least-squares", "logistic", "nan"):
+            make(problem, f"{problem}.h5")
+        with h5py.File("nan.h5", "a") as f:
+            f["rank_3/A"][2, 3] = np.nan
         return
     for line in sys.stdin:
         if line.strip():
