@@ -36,6 +36,7 @@
 #include "lamina/reduction.h"
 #include "lamina/results.h"
 #include "lamina/schedule.h"
+#include "lamina/shard.h"
 #include "lamina/sparse.h"
 #include "lamina/spec.h"
 #include "lamina/status.h"
