@@ -15,6 +15,7 @@
 #include "lamina/random.h"
 #include "shard_internal.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -83,7 +84,7 @@ typedef struct stock {
     uint64_t count;        /* samples */
     const int32_t *labels; /* [count] of the dataset; NULL: none */
     size_t n_classes;
-    uint64_t *total; /* [n_classes] owned: samples of each class; NULL without labels */
+    uint64_t *total; /* [n_classes] owned: samples of each class; 0 without labels */
 } stock;
 
 static lmn_status check_labels(const lmn_dataset *dataset, const stock *s, lmn_error *err)
@@ -120,14 +121,11 @@ static lmn_status stock_create(stock *s, const lmn_dataset *dataset, const lmn_s
                              dataset->path, s->count, s->size);
     }
     const lmn_status status = check_labels(dataset, s, err);
-    if (status != LMN_OK || s->labels == NULL) {
-        return status;
-    }
     s->total = lmn_alloc(s->n_classes, sizeof *s->total, err);
-    if (s->total == NULL) {
-        return LMN_ERR_MEMORY;
+    if (status != LMN_OK || s->total == NULL) {
+        return status == LMN_OK ? LMN_ERR_MEMORY : status;
     }
-    for (uint64_t i = 0; i < s->count; i++) {
+    for (uint64_t i = 0; i < s->count && s->labels != NULL; i++) {
         s->total[s->labels[i]]++;
     }
     return LMN_OK;
@@ -152,6 +150,7 @@ static void portion_by_label(const stock *s, size_t rank, const portion *p)
 {
     const lmn_range part = part_of(s, rank);
     uint64_t start = 0;
+    assert(s->total != NULL);
     for (size_t c = 0; c < s->n_classes; c++) {
         const uint64_t end = start + s->total[c];
         const uint64_t from = part.first > start ? part.first : start;
@@ -269,15 +268,16 @@ static void count_contiguous(const stock *s, uint64_t *counts)
 
 static lmn_status count_by_label(const stock *s, uint64_t *counts, lmn_error *err)
 {
-    uint64_t *before = lmn_alloc(s->n_classes, sizeof *before, err);
-    if (before == NULL) {
+    uint64_t *memory = lmn_alloc(s->n_classes, 2 * sizeof *memory, err);
+    if (memory == NULL) {
         return LMN_ERR_MEMORY;
     }
+    const portion p = {.before = memory, .given = memory + s->n_classes};
     for (size_t rank = 0; rank < s->size; rank++) {
-        const portion p = {.before = before, .given = counts + rank * s->n_classes};
         portion_by_label(s, rank, &p);
+        memcpy(counts + rank * s->n_classes, p.given, s->n_classes * sizeof *counts);
     }
-    lmn_free(before);
+    lmn_free(memory);
     return LMN_OK;
 }
 
