@@ -15,7 +15,6 @@
 #include "lamina/random.h"
 #include "shard_internal.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -112,13 +111,15 @@ static lmn_status stock_create(stock *s, const lmn_dataset *dataset, const lmn_s
                  .labels = dataset->splits[LMN_SPLIT_TRAIN].labels,
                  .n_classes = dataset->info.n_classes};
     if (sharding->kind == LMN_SHARDING_IID) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT, "split 'iid' has no shards");
+        (void)lmn_error_set(err, LMN_ERR_ARGUMENT, "split 'iid' has no shards");
+        return LMN_ERR_ARGUMENT;
     }
     if (s->count < s->size) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "the training split of '%s' has %" PRIu64 " samples, too few to give "
-                             "each of %zu ranks a shard: use fewer ranks, or split iid",
-                             dataset->path, s->count, s->size);
+        (void)lmn_error_set(err, LMN_ERR_ARGUMENT,
+                            "the training split of '%s' has %" PRIu64 " samples, too few to give "
+                            "each of %zu ranks a shard: use fewer ranks, or split iid",
+                            dataset->path, s->count, s->size);
+        return LMN_ERR_ARGUMENT;
     }
     const lmn_status status = check_labels(dataset, s, err);
     s->total = lmn_alloc(s->n_classes, sizeof *s->total, err);
@@ -150,7 +151,6 @@ static void portion_by_label(const stock *s, size_t rank, const portion *p)
 {
     const lmn_range part = part_of(s, rank);
     uint64_t start = 0;
-    assert(s->total != NULL);
     for (size_t c = 0; c < s->n_classes; c++) {
         const uint64_t end = start + s->total[c];
         const uint64_t from = part.first > start ? part.first : start;
