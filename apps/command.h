@@ -32,6 +32,7 @@ extern const command command_data_import_csv;
 extern const command command_data_import_text;
 extern const command command_train_vision;
 extern const command command_train_text;
+extern const command command_train_convex;
 extern const command command_eval;
 extern const command command_generate;
 extern const command command_inspect;

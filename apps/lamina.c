@@ -22,6 +22,7 @@ static const command *const commands[] = {&command_data_import_idx,
                                           &command_data_import_text,
                                           &command_train_vision,
                                           &command_train_text,
+                                          &command_train_convex,
                                           &command_eval,
                                           &command_generate,
                                           &command_inspect};

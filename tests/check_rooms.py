@@ -21,8 +21,8 @@ HEADER_ROOM = {
     "algos/allocate": "allocator",
     "algos/optim": "optimizer schedule",
     "algos/loss": "loss",
-    "io": "dataset results checkpoint import inspect vocabulary augment trace shard",
-    "train": "reducer trainer evaluator task parameters generator",
+    "io": "dataset problem results checkpoint import inspect vocabulary augment trace shard",
+    "train": "reducer trainer evaluator task parameters generator convex",
     "all": "lamina",
 }
 ROOM_OF_HEADER = {name: room for room, names in HEADER_ROOM.items() for name in names.split()}

@@ -42,6 +42,7 @@ typedef struct lmn__layer {
     bool ready;          /* handed over in this step */
     size_t travel_level; /* of the open or last step; differs from the plan while warming up */
     double eta;          /* at travel_level */
+    bool is_first;       /* the open step is the first of a run that starts dense */
     uint64_t message_bytes;
     const lmn_feedback *feedback; /* borrowed; of a small layer `none` */
     float *own;                   /* gradient of this rank, where the caller puts it */

@@ -242,9 +242,8 @@ static void lay_out_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
 static size_t next_travel_level(const lmn_reducer *reducer, size_t index)
 {
     const lmn__layer *layer = &reducer->layers[index];
-    const bool first_dense =
-        reducer->applied_steps == 0 && lmn_feedback_starts_dense(reducer->feedback);
-    if (layer->small || first_dense || lmn_allocator_warms_up(reducer->allocator, reducer->step)) {
+    if (layer->small || layer->is_first ||
+        lmn_allocator_warms_up(reducer->allocator, reducer->step)) {
         return 0;
     }
     return lmn__reducer_travel_level(reducer, lmn__layer_shape(layer),
@@ -266,6 +265,8 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
     uint64_t hash = 0;
     for (size_t i = 0; i < reducer->n_layers; i++) {
         lmn__layer *layer = &reducer->layers[i];
+        layer->is_first =
+            reducer->applied_steps == 0 && lmn_feedback_starts_dense(reducer->feedback);
         const size_t level = next_travel_level(reducer, i);
         if (!reducer->is_laid_out || level != layer->travel_level) {
             set_travel_level(reducer, layer, level);

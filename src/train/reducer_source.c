@@ -19,6 +19,7 @@ static lmn_feedback_tile tile_of(const lmn__layer *layer, size_t first, size_t c
 {
     lmn_feedback_tile tile = {.count = count,
                               .eta = layer->eta,
+                              .first = layer->is_first,
                               .whole = layer->travel_level == 0,
                               .past_caches = layer->count >= LMN__FAR_COUNT,
                               .gradient = layer->gradient + first};
@@ -67,10 +68,10 @@ static void sent_entries(void *user, size_t n, const uint32_t *indices, const fl
     const lmn__layer *layer = user;
     for (size_t s = 0; s < lmn_feedback_state_count(layer->feedback); s++) {
         float *const next = layer->next[s];
-        if (next == NULL) {
+        const float factor = lmn_feedback_sent_factor(layer->feedback, s);
+        if (next == NULL || factor == 0.0F) {
             continue;
         }
-        const float factor = lmn_feedback_sent_factor(layer->feedback, s);
         for (size_t i = 0; i < n; i++) {
             next[indices[i]] += factor * values[i];
         }

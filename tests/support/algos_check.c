@@ -239,6 +239,7 @@ static lmn_feedback_tile tile_of(const worker *w, size_t first, size_t count)
 {
     lmn_feedback_tile tile = {.count = count,
                               .eta = w->ranks->eta,
+                              .first = w->ranks->is_first,
                               .whole = w->ranks->level == 0,
                               .gradient = w->gradient + first};
     for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
