@@ -25,6 +25,7 @@ static const command *const commands[] = {&command_data_import_idx,
                                           &command_train_convex,
                                           &command_eval,
                                           &command_generate,
+                                          &command_allocate,
                                           &command_inspect};
 
 #define N_COMMANDS (sizeof commands / sizeof commands[0])

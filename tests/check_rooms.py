@@ -21,7 +21,7 @@ HEADER_ROOM = {
     "algos/allocate": "allocator",
     "algos/optim": "optimizer schedule",
     "algos/loss": "loss",
-    "io": "dataset problem results checkpoint import inspect vocabulary augment trace shard",
+    "io": "dataset costs problem results checkpoint import inspect vocabulary augment trace shard",
     "train": "reducer trainer evaluator task parameters generator convex",
     "all": "lamina",
 }

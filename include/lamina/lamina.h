@@ -13,6 +13,7 @@
 #include "lamina/collective.h"
 #include "lamina/compressor.h"
 #include "lamina/convex.h"
+#include "lamina/costs.h"
 #include "lamina/dataset.h"
 #include "lamina/dtype.h"
 #include "lamina/evaluator.h"
