@@ -13,8 +13,9 @@ import numpy as np
 
 from . import figures, runs, tables
 
-POINTS = 400  # records of a run
-SETTLED = 5   # records in a row whose mean must be below the target
+POINTS = 400  # records of a run of the first table
+RACE_EVERY = 5  # steps between records of a race
+SETTLED = 10  # records in a row whose mean must be below the target
 
 
 class Method:
@@ -29,15 +30,15 @@ class Method:
 
 
 class Problem:
-    """data: spec without the seed, {skew}-like places filled by the case."""
+    """fixed, race: the cases of both tables; methods: of the first; racers: of the second."""
 
-    def __init__(self, title, kind, compress, fixed, race, methods):
+    def __init__(self, title, kind, compress, fixed, methods, race, racers):
         self.title, self.kind, self.compress = title, kind, compress
-        self.fixed, self.race, self.methods = fixed, race, methods
+        self.fixed, self.methods, self.race, self.racers = fixed, methods, race, racers
 
 
 class Case:
-    """One problem and step size: a column of the first table, or a race with several step sizes."""
+    """One problem with a step size, a column of the first table; or with several, a race."""
 
     def __init__(self, name, data, steps, rates, batch=0, target=None):
         self.name, self.data, self.steps, self.rates = name, data, steps, rates
@@ -45,43 +46,52 @@ class Case:
 
 
 DENSE = Method("dense", "none", compress="dense")
-CSGD = Method("none", "none")
-EC = Method("ec", "ec")
-EF21 = Method("ef21", "ef21")
+BASE = [DENSE, Method("none", "none"), Method("ec", "ec"), Method("ef21", "ef21")]
 IDEAL = Method("ec about the optimum", "ec-ideal")
+
+
+def momentum(name, *values):
+    return Method(f"{name}, momentum {{}}", name + ("_sgdm:" if name == "ef21" else ":") + "momentum={}", values)
+
+
 SQUARES = Problem(
     "EControl on heterogeneous least squares", "least-squares", "topk:density=0.1",
     [Case("zeta 10, exact, lr 0.01", "n=8,d=200,zeta=10", 20000, [0.01]),
      Case("zeta 10, exact, lr 0.001", "n=8,d=200,zeta=10", 20000, [0.001]),
      Case("zeta 100, exact, lr 0.01", "n=8,d=200,zeta=100", 20000, [0.01]),
      Case("zeta 10, sigma 20, lr 0.001", "n=8,d=200,zeta=10,sigma=20", 20000, [0.001])],
-    [Case("zeta 100, exact", "n=8,d=200,zeta=100", 6000, [0.0003, 0.001, 0.003, 0.01, 0.03], target=1e-10),
-     Case("zeta 100, sigma 20", "n=8,d=200,zeta=100,sigma=20", 10000, [0.0001, 0.0003, 0.001, 0.002, 0.004],
+    [*BASE, IDEAL, momentum("ef21", 0.03, 0.1, 0.3), Method("econtrol, eta {}", "econtrol:eta={}",
+                                                            (0.0025, 0.01, 0.05, 0.1)),
+     momentum("econtrol", 0.03, 0.1)],
+    [Case("zeta 100, exact", "n=8,d=200,zeta=100", 3000, [0.003, 0.01, 0.02, 0.03, 0.04], target=1e-10),
+     Case("zeta 100, sigma 20", "n=8,d=200,zeta=100,sigma=20", 4000, [0.0003, 0.001, 0.002, 0.003, 0.004],
           target=0.03)],
-    [DENSE, CSGD, EC, IDEAL, EF21, Method("ef21_sgdm, momentum {}", "ef21_sgdm:momentum={}", (0.03, 0.1, 0.3)),
-     Method("econtrol, eta {}", "econtrol:eta={}", (0.0025, 0.01, 0.05, 0.1))])
+    [*BASE, momentum("ef21", 0.03, 0.1, 0.3, 0.7), Method("econtrol, eta {}", "econtrol:eta={}", (0.05, 0.1)),
+     momentum("econtrol", 0.03, 0.1, 0.3, 0.7)])
 LOGISTIC = Problem(
     "EControl on heterogeneous logistic regression", "logistic", "topk:density=0.05",
     [Case("skew 0.8, exact, lr 0.1", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 10000, [0.1]),
      Case("skew 0.8, exact, lr 0.025", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 10000, [0.025]),
      Case("skew 0.8, batch 4, lr 0.05", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 20000, [0.05], 4),
      Case("skew 0.8, batch 4, lr 0.0125", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 20000, [0.0125], 4)],
+    [*BASE, momentum("ef21", 0.03, 0.1, 0.3), Method("econtrol, eta {}", "econtrol:eta={}",
+                                                     (0.0125, 0.025, 0.05)), momentum("econtrol", 0.03, 0.1)],
     [Case("skew 0.8, exact", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 4000, [0.1, 0.3, 0.6, 1.2], target=1e-8),
-     Case("skew 0.8, batch 4", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 20000, [0.003, 0.006, 0.0125, 0.025, 0.05],
+     Case("skew 0.8, batch 4", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 20000, [0.003, 0.006, 0.0125, 0.025],
           4, target=0.05)],
-    [DENSE, CSGD, EC, EF21, Method("ef21_sgdm, momentum {}", "ef21_sgdm:momentum={}", (0.03, 0.1, 0.3)),
-     Method("econtrol, eta {}", "econtrol:eta={}", (0.0125, 0.025, 0.05))])
+    [*BASE, momentum("ef21", 0.03, 0.1, 0.3), Method("econtrol, eta {}", "econtrol:eta={}", (0.025, 0.05)),
+     momentum("econtrol", 0.03, 0.1, 0.3)])
 PROBLEMS = {"econtrol-least-squares": SQUARES, "econtrol-logistic": LOGISTIC}
 
 
 def make_run(experiment, problem, case, method, spec, rate, seed):
-    steps = case.steps
+    every = RACE_EVERY if case.target else case.steps // POINTS
     words = ["train", "convex", "--problem", problem.kind, "--data", f"synthetic:{case.data},seed={seed}",
              "--dtype", "f64", "--compress", method.compress or problem.compress, "--feedback", spec,
-             "--lr", repr(rate), "--steps", str(steps), "--seed", str(seed), "--record-every",
-             str(steps // POINTS), "--optimum", "--quiet"]
+             "--lr", repr(rate), "--steps", str(case.steps), "--seed", str(seed), "--record-every",
+             str(every), "--optimum", "--quiet"]
     words += ["--batch", str(case.batch)] if case.batch > 0 else ["--full-gradient"]
-    name = "-".join([case.data, f"batch{case.batch}", f"{steps}", method.compress or "topk", spec, f"lr{rate}",
+    name = "-".join([case.data, f"batch{case.batch}", f"{case.steps}", method.compress or "topk", spec, f"lr{rate}",
                      str(seed)])
     return experiment.run(name.replace(":", "-").replace(",", "-"), words, 1, may_fail=True)
 
@@ -100,9 +110,11 @@ class Curve:
 
     def bits_to(self, target):
         """Of the first record from which on the mean of SETTLED of them is below the target."""
+        if self.has_diverged:
+            return math.inf
         means = np.convolve(self.distance, np.ones(SETTLED) / SETTLED, "valid")
         below = np.nonzero((means <= target) & (self.distance[:len(means)] <= target))[0]
-        return float(self.bits[below[0]]) if len(below) > 0 and not self.has_diverged else math.inf
+        return float(self.bits[below[0]]) if len(below) > 0 else math.inf
 
 
 def rows_of(problem):
@@ -146,11 +158,11 @@ class Racer:
 
 
 def race(experiment, problem, case):
-    return [Racer(experiment, problem, case, method) for method in problem.methods if method is not IDEAL]
+    return [Racer(experiment, problem, case, method) for method in problem.racers]
 
 
 def race_table(case, racers):
-    best = min(tables.mean(r.bits) for r in racers if r.method.label.startswith("econtrol"))
+    best = min(tables.mean(racer.bits) for racer in racers if racer.method.label.startswith("econtrol"))
     rows = []
     for racer in racers:
         bits = tables.mean(racer.bits)
@@ -173,7 +185,7 @@ def race_panel(case, racers):
         width = max(1, len(curve.bits) // 200)
         points = [(b / 1e3, max(d, 1e-30)) for b, d in
                   list(zip(curve.bits, curve.distance))[1::width] if np.isfinite(d) and d < 1e6]
-        lines.append(figures.Line(racer.method.label.split(",")[0], points, colour, dashed=racer.method is DENSE))
+        lines.append(figures.Line(racer.method.label.replace(" {}", ""), points, colour, dashed=racer.method is DENSE))
     return figures.Panel(case.name, "kbit sent by a worker", "|x - x*|^2", lines, log="xy")
 
 
@@ -188,16 +200,18 @@ def main(experiment):
     os.makedirs(experiment.options.docs, exist_ok=True)
     plot = figures.Figure(problem.title, [race_panel(case, racers) for case, racers in races])
     has_figure = plot.write(os.path.join(experiment.folder, "figure"), stem)
-    count = sum(len(m.grid) * len(c.rates) for m in problem.methods for c in problem.fixed + problem.race
-                if m is not IDEAL or c in problem.fixed) * len(experiment.options.seeds)
+    count = len(experiment.options.seeds) * sum(
+        len(method.grid) * len(case.rates) for methods, cases in ((problem.methods, problem.fixed),
+                                                                  (problem.racers, problem.race))
+        for method in methods for case in cases)
     parts = [tables.set_up(experiment, "1 (8 workers; iterates do not depend on the number of ranks)",
                            "none: bits are counted", experiment.options.seeds, f"{count} of `lamina train convex`"),
              f"`--problem {problem.kind} --dtype f64 --compress {problem.compress}`, dense for the first row; the seed "
              "makes the data and the noise. Distances are |x - x\\*|².",
              "## Where they end\n\nMean over the last tenth of the steps, range over seeds. Steps: " +
              ", ".join(f"{case.name}: {case.steps}" for case in problem.fixed) + ".\n\n" + fixed,
-             "## Bits to a target\n\nEach method at the best lr and parameter of the grid (those of the first "
-             "table).\n\n" + "\n\n".join(race_table(case, racers) for case, racers in races)]
+             "## Bits to a target\n\nEach method at the best lr and parameter of a grid; *of econtrol's*: relative to "
+             "the best of its rows.\n\n" + "\n\n".join(race_table(case, racers) for case, racers in races)]
     if has_figure:
         parts.append(tables.figure(experiment.name, "Distance to the optimum over bits, each method at its best "
                                    "setting, first seed"))

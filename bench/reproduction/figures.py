@@ -54,10 +54,15 @@ class Figure:
             words += panel.settings()
             plots = []
             for line in panel.lines:
-                plots.append(f"'{data}' index {index} using 1:2 {line.style()} title \"{line.name}\"")
+                plots.append(f"'{data}' index {index} using 1:2 {line.style()} title \"{plain(line.name)}\"")
                 index += 1
             words.append("plot " + ", \\\n  ".join(plots))
         return "\n".join(words + ["unset multiplot", ""])
+
+
+def plain(text):
+    """Text that gnuplot must not take for markup."""
+    return text.replace("_", "\\\\_")
 
 
 class Panel:

@@ -38,34 +38,38 @@ class Experiment:
     def command(self):
         """What a reader types to get the same."""
         given = self.options
-        words = ["bench/reproduce", self.name, "--scale", given.scale, "--seeds",
-                 ",".join(str(seed) for seed in given.seeds)]
-        if self.name not in ("econtrol-least-squares", "econtrol-logistic"):
-            words += ["--ranks", str(given.ranks)]
+        words = ["bench/reproduce", self.name, "--seeds", ",".join(str(seed) for seed in given.seeds)]
+        if self.name.startswith("lgreco"):
+            words += ["--scale", given.scale, "--ranks", str(given.ranks), "--families", ",".join(given.families)]
         return " ".join(words)
 
-    def launch(self, ranks):
-        """The words before the program's own."""
-        if ranks == 1:
-            return []
-        return [*os.environ.get("MPIRUN", "mpirun").split(), "-np", str(ranks)]
+    def find(self, name, words, ranks):
+        """The path of the run NAME of the program's WORDS, or None when it is to be made."""
+        note = os.path.join(self.folder, name + ".json")
+        if not os.path.exists(note):
+            return None
+        with open(note, encoding="utf-8") as file:
+            is_same = json.load(file)["identity"] == identity_of(words, ranks)
+        return os.path.join(self.folder, name + ".h5") if is_same else None
 
-    def run(self, name, words, ranks, may_fail=False):
-        """Make the run NAME of the program's WORDS unless it is there; the path of its run.h5.
+    def run(self, name, words, ranks, may_fail=False, launcher=None):
+        """Make the run NAME unless it is there; the path of its run.h5.
 
-        With may_fail a run that diverged is a result like any other: see Run.failure.
+        With may_fail a run that diverged is a result like any other: see failure_of. launcher: words
+        before the program's own, in place of mpirun's.
         """
+        path = self.find(name, words, ranks)
+        if path is not None:
+            return path
         path = os.path.join(self.folder, name + ".h5")
         note = os.path.join(self.folder, name + ".json")
-        identity = hashlib.sha256(json.dumps([words, ranks]).encode()).hexdigest()
-        if os.path.exists(note):
-            with open(note, encoding="utf-8") as file:
-                if json.load(file)["identity"] == identity:
-                    return path
         if time.monotonic() >= self.deadline:
             raise OutOfTime
         begin = time.monotonic()
-        done = subprocess.run([*self.launch(ranks), self.lamina, *words, "--out", path],
+        if launcher is None:
+            mpirun = os.environ.get("MPIRUN", "mpirun").split()
+            launcher = [] if ranks == 1 else [*mpirun, "-np", str(ranks)]
+        done = subprocess.run([*launcher, self.lamina, *words, "--out", path],
                               env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, check=False, text=True)
         seconds = time.monotonic() - begin
@@ -74,11 +78,15 @@ class Experiment:
             raise SystemExit(f"bench/reproduce: `lamina {' '.join(words)}` failed; its message stands above")
         failure = done.stderr.strip().splitlines()[-1] if done.returncode != 0 else ""
         with open(note, "w", encoding="utf-8") as file:
-            json.dump({"identity": identity, "words": words, "ranks": ranks, "seconds": seconds,
+            json.dump({"identity": identity_of(words, ranks), "words": words, "ranks": ranks, "seconds": seconds,
                        "failure": failure}, file, indent=1)
         self.made += 1
         print(f"{name}: {seconds:.1f} s{' ' + failure if failure else ''}", flush=True)
         return path
+
+
+def identity_of(words, ranks):
+    return hashlib.sha256(json.dumps([words, ranks]).encode()).hexdigest()
 
 
 def environment():
