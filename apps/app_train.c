@@ -250,6 +250,7 @@ static void print_help(const train_job *job)
 {
     options_print_help(&job->table);
     job->application->print_choices();
+    train_print_methods("split", lmn_sharding_entry);
     train_print_methods("optimizer", lmn_optimizer_entry);
     train_print_methods("schedule", lmn_schedule_entry);
     train_print_methods("compress", lmn_compressor_entry);

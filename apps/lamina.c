@@ -23,11 +23,11 @@ static const command *const commands[] = {
     &command_data_import_text,
     &command_train_vision,
     &command_train_text,
+    &command_train_convex,
     &command_eval,
     &command_generate,
     &command_allocate,
     &command_inspect,
-    &command_train_convex,
 };
 
 #define N_COMMANDS (sizeof commands / sizeof commands[0])

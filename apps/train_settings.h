@@ -29,6 +29,7 @@ typedef struct train_settings {
     const char *allocate;
     const char *collective;
     const char *hierarchy;
+    const char *split;
     uint64_t seed;
     const char *out;
     const char *checkpoint_dir;

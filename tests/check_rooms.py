@@ -21,7 +21,7 @@ HEADER_ROOM = {
     "algos/allocate": "allocator",
     "algos/optim": "optimizer schedule",
     "algos/loss": "loss",
-    "io": "dataset costs results checkpoint import inspect vocabulary augment trace problem",
+    "io": "dataset costs results checkpoint import inspect vocabulary augment trace problem shard",
     "train": "reducer trainer evaluator task parameters generator convex",
     "all": "lamina",
 }

@@ -58,7 +58,7 @@ typedef enum lmn_combine {
 
 lmn_combine lmn_compressor_combine(const lmn_compressor *compressor, size_t level);
 
-/** A layer as compressors see it: row-major, the first dimension as rows. */
+/** A layer as compressors see it: row-major, its first dimensions as rows. */
 typedef struct lmn_layer_shape {
     size_t count; /* elements */
     size_t rows;  /* divides count; 1 for a layer without a matrix in it */

@@ -50,6 +50,8 @@ typedef struct lmn_trainer_options {
     uint64_t steps;                   /* training steps in all; 0: from epochs */
     size_t global_batch;              /* samples of a step over all ranks; 128 */
     const char *augment;              /* of training images, as lmn_augment_parse reads; "none" */
+    const char *split;                /* which samples each rank trains on, as
+                                         lmn_sharding_parse reads; "iid" */
     uint64_t seed;                    /* 1 */
     size_t memory_bytes;              /* limit of the plan of a step on each rank, as in
                                          lmn_plan_options; 0: none */
@@ -99,7 +101,8 @@ typedef struct lmn_training_summary {
 /**
  * Build graph, plan, reducer and reader.
  * Collective over world. world, dataset and task are borrowed; texts in options are copied.
- * Errors, the same on all ranks: those of the parts; LMN_ERR_ARGUMENT (batch smaller than ranks).
+ * Errors, the same on all ranks: those of the parts; LMN_ERR_ARGUMENT (batch smaller than ranks; a
+ * split that the dataset has no labels or too few samples for).
  */
 lmn_status lmn_trainer_create(lmn_world *world, const lmn_dataset *dataset, const lmn_task *task,
                               const lmn_trainer_options *options, lmn_trainer **trainer_out,

@@ -110,6 +110,7 @@ static lmn_status set_configuration(const lmn_trainer *trainer, lmn_error *err)
                                 {"optimizer", options->optimizer},
                                 {"schedule", options->schedule},
                                 {"augment", options->augment},
+                                {"split", options->split},
                                 {"results_path", options->results_path},
                                 {"checkpoint_directory", options->checkpoint_directory}};
     lmn_status status = set_texts(trainer->records->results, configuration, texts,

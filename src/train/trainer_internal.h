@@ -16,6 +16,7 @@
 #include "lamina/optimizer.h"
 #include "lamina/results.h"
 #include "lamina/schedule.h"
+#include "lamina/shard.h"
 #include "lamina/trace.h"
 #include "lamina/trainer.h"
 
@@ -131,6 +132,8 @@ struct lmn_trainer {
     uint64_t sample_count;      /* of the training split */
     uint64_t test_count;
     lmn__settings settings;
+    lmn_sharding sharding;
+    lmn_shard shard; /* of this rank; zeros without shards */
     lmn__learner learner;
     lmn_reducer_layer *layers; /* [n_layers] as the reducer was given them */
     lmn_reducer *reducer;
@@ -200,6 +203,12 @@ void lmn__records_add_evaluation(lmn_trainer *trainer);                         
 /* Add up bytes over ranks and write rows; to the file, too, when `flush`. Collective. */
 lmn_status lmn__records_gather(lmn_trainer *trainer, bool flush, lmn_error *err);
 void lmn__records_destroy(lmn__records *records);
+
+/* trainer_shards.c */
+lmn_status lmn__shards_create(lmn_trainer *trainer, lmn_error *err);       /* local */
+lmn_status lmn__shards_agree(const lmn_trainer *trainer, lmn_error *err);  /* collective */
+lmn_status lmn__shards_record(const lmn_trainer *trainer, lmn_error *err); /* rank 0 only */
+const lmn_shard *lmn__shard_of(const lmn_trainer *trainer); /* NULL without shards; local */
 
 /* trainer_attributes.c: rank 0 only. */
 lmn_status lmn__attributes_set_run(const lmn_trainer *trainer, const lmn_placement *placements,

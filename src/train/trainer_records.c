@@ -184,6 +184,9 @@ static lmn_status open_file(lmn_trainer *trainer, const lmn_placement *placement
         status = drop_rows(trainer, err);
     }
     if (status == LMN_OK) {
+        status = lmn__shards_record(trainer, err);
+    }
+    if (status == LMN_OK) {
         status = lmn__attributes_set_run(trainer, placements, err);
     }
     if (status == LMN_OK) {

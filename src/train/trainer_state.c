@@ -21,7 +21,7 @@ static lmn_status add_specs(lmn_trainer *trainer, lmn_error *err)
         {"compress", options->reducer.compress}, {"feedback", options->reducer.feedback},
         {"allocate", options->reducer.allocate}, {"collective", options->reducer.collective},
         {"optimizer", options->optimizer},       {"augment", options->augment},
-        {"schedule", options->schedule}};
+        {"schedule", options->schedule},         {"split", options->split}};
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < sizeof specs / sizeof specs[0] && status == LMN_OK; i++) {
         status = lmn_state_add_text(trainer->state, specs[i].name, specs[i].value, true, err);

@@ -79,6 +79,34 @@ grep -q "crop:pad=2,flip=0" err.txt || fail "the refusal does not name the augme
 # shellcheck disable=SC2086
 expect 2 "$LAMINA" train vision $common --augment crop:flip=2 --out other.h5
 
+check "each rank trains on a shard of its own, told class by class; text has no labels to split by"
+train shards --steps 4 --split label --checkpoint-dir shards
+[ "$(json shards.h5 "x['configuration']['split']")" = label ] || fail "split"
+[ "$(json straight.h5 "x['configuration']['split']")" = iid ] || fail "split by default"
+"$PYTHON" - <<'END' || fail "the shards are not told as they are"
+import h5py
+with h5py.File("shards.h5") as run, h5py.File("straight.h5") as other, h5py.File("tiny.h5") as data:
+    labels = sorted(data["train/labels"][:])
+    told = run["shards/labels"][:]
+    for rank in range(2):
+        mine = labels[rank * len(labels) // 2:(rank + 1) * len(labels) // 2]
+        assert told[rank].tolist() == [mine.count(c) for c in range(10)], rank
+        assert run["shards/samples"][rank] == len(mine)
+    assert "shards" not in other
+END
+# shellcheck disable=SC2086 # the common options are separate words
+expect 1 ranks 2 "$LAMINA" train vision $common --steps 6 --split contiguous --checkpoint-dir shards \
+    --resume --out other.h5
+grep -q "split 'label'" err.txt || fail "the refusal does not name the split"
+seq 1 2000 >numbers.txt
+"$LAMINA" data import text numbers.txt --out numbers.h5 >/dev/null
+text="--data numbers.h5 --model gpt:layers=1,width=16,heads=1,context=16 --batch 4 --steps 2 --threads 1"
+# shellcheck disable=SC2086
+expect 0 ranks 2 "$LAMINA" train text $text --split contiguous --out text.h5
+# shellcheck disable=SC2086
+expect 1 ranks 2 "$LAMINA" train text $text --split label --out text.h5
+grep -q "text, which has none: use contiguous or iid" err.txt || fail "the refusal does not help"
+
 check "gather and merge train to the same bits, and a run goes on only with its own collective"
 train gathered --steps 12 --allocate uniform --collective gather
 train merged --steps 12 --allocate uniform --collective merge --checkpoint-dir merged
