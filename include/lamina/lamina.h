@@ -40,6 +40,7 @@
 #include "lamina/spec.h"
 #include "lamina/status.h"
 #include "lamina/task.h"
+#include "lamina/timeplan.h"
 #include "lamina/trace.h"
 #include "lamina/trainer.h"
 #include "lamina/tuning.h"
