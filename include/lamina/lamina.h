@@ -21,6 +21,7 @@
 #include "lamina/hash.h"
 #include "lamina/import.h"
 #include "lamina/inspect.h"
+#include "lamina/link.h"
 #include "lamina/log.h"
 #include "lamina/loss.h"
 #include "lamina/memory.h"

@@ -23,6 +23,7 @@ typedef struct lmn__allocation_times {
 /** An allocator; constant. `config` is the struct that its keys filled. */
 typedef struct lmn__allocator_kind {
     lmn__method method;
+    bool needs_times; /* its decisions want lmn_cost_table.timings, which `decide` may rely on */
     lmn__allocation_times (*times)(const void *config);
     /* Bytes of memory that deciding needs, SIZE_MAX when too large to say; NULL: none. */
     size_t (*workspace_bytes)(const void *config, size_t n_layers, size_t n_levels);
@@ -34,7 +35,8 @@ typedef struct lmn__allocator_kind {
 
 #define LMN__ALLOCATORS(X)                                                                         \
     X(uniform)                                                                                     \
-    X(lgreco)
+    X(lgreco)                                                                                      \
+    X(time)
 
 #define LMN__ALLOCATOR_DECLARE(name) extern const lmn__allocator_kind lmn__allocator_##name;
 LMN__ALLOCATORS(LMN__ALLOCATOR_DECLARE)
