@@ -6,6 +6,7 @@
 #include "lamina/link.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -271,6 +271,20 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
     reducer->is_laid_out = true;
 }
 
+void lmn__reducer_try_level(lmn_reducer *reducer, size_t level)
+{
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        lmn__layer *layer = &reducer->layers[i];
+        set_travel_level(
+            reducer, layer,
+            layer->small ? 0 : lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level));
+    }
+    for (size_t i = 0; i < reducer->n_buckets; i++) {
+        lay_out_bucket(reducer, &reducer->buckets[i]);
+    }
+    reducer->is_laid_out = false;
+}
+
 uint64_t lmn__reducer_plan_hash(const lmn_reducer *reducer)
 {
     return lmn_hash64(reducer->levels, reducer->n_layers * sizeof *reducer->levels,

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "node_internal.h"
+#include "timing_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -124,6 +125,9 @@ lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_err
     if (status == LMN_OK) {
         status = lmn_state_add_u64(state, "observed_steps", &reducer->observed_steps, err);
     }
+    if (status == LMN_OK) {
+        status = lmn__timing_add_state(reducer, state, err);
+    }
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         if (!reducer->layers[i].small) {
             status = add_layer_state(reducer, &reducer->layers[i], state, err);
@@ -190,6 +194,9 @@ lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
         memset(reducer->shadow, 0, reducer->shadow_count * sizeof *reducer->shadow);
     }
     lmn_status status = check_levels(reducer, err);
+    if (status == LMN_OK) {
+        status = lmn__timing_restored(reducer, err);
+    }
     if (status == LMN_OK) {
         status = check_exchanges(reducer, err);
     }
