@@ -1,8 +1,9 @@
 /*
  * Measuring the link between the ranks of a world.
  *
- * Every size is timed in a few rounds that all ranks begin together, and the slowest rank's median
- * counts, so all ranks fit the same line.
+ * Every size is timed in rounds that follow each other without a pause, and of their second half
+ * the slowest rank's median counts, so all ranks fit the same line. Without a pause, because links
+ * that are shaped or buffered let the first megabytes pass faster than they can go on.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -20,9 +21,10 @@
 #define GATHER_LOG2_LAST  18
 #define LOG2_STEP         2
 #define SIZES_MAX         8
-#define ROUNDS_MAX        9
-/* Seconds for the rounds of one size, of which there are two at least: the first warms up. */
-#define SECONDS_EACH 0.05
+#define ROUNDS_MAX        ((size_t)32)
+#define ROUNDS_MIN        ((size_t)4)
+/* Seconds for the rounds of one size, unless the fewest take longer. */
+#define SECONDS_EACH 0.2
 
 typedef struct probe {
     lmn_world *world;
@@ -42,11 +44,8 @@ static lmn_status start(const probe *self, bool sums, size_t bytes, lmn_error *e
 static lmn_status time_round(const probe *self, bool sums, size_t bytes, double *seconds_out,
                              lmn_error *err)
 {
-    lmn_status status = lmn_agree(self->world, LMN_OK, err);
     const double begin = lmn_clock_seconds();
-    if (status == LMN_OK) {
-        status = start(self, sums, bytes, err);
-    }
+    lmn_status status = start(self, sums, bytes, err);
     if (status == LMN_OK) {
         status = lmn_collective_wait(sums ? self->sum : self->gather, err);
     }
@@ -63,6 +62,15 @@ static void insert(double *sorted, size_t n, double value)
     sorted[place] = value;
 }
 
+static size_t count_rounds(double seconds)
+{
+    const double fitting = SECONDS_EACH / seconds;
+    if (fitting < (double)ROUNDS_MIN) {
+        return ROUNDS_MIN;
+    }
+    return fitting < (double)ROUNDS_MAX ? (size_t)fitting : ROUNDS_MAX;
+}
+
 /* All ranks make as many rounds: the slowest rank's time of the first decides. */
 static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err)
 {
@@ -72,15 +80,17 @@ static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err
     if (status == LMN_OK) {
         status = lmn_world_max_u64(self->world, &nanoseconds, 1, err);
     }
-    const double fitting = SECONDS_EACH / ((double)nanoseconds * 1e-9);
-    const size_t n_rounds = fitting < 1.0 ? 1 : fitting < ROUNDS_MAX ? (size_t)fitting : ROUNDS_MAX;
+    const size_t n_rounds = count_rounds((double)nanoseconds * 1e-9);
     double seconds[ROUNDS_MAX] = {0.0};
+    size_t n_counted = 0;
     for (size_t i = 0; i < n_rounds && status == LMN_OK; i++) {
         double round = 0.0;
         status = time_round(self, sums, bytes, &round, err);
-        insert(seconds, i, round);
+        if (i >= n_rounds / 2) {
+            insert(seconds, n_counted++, round);
+        }
     }
-    nanoseconds = (uint64_t)(seconds[n_rounds / 2] * 1e9) + 1;
+    nanoseconds = (uint64_t)(seconds[n_counted / 2] * 1e9) + 1;
     if (status == LMN_OK) {
         status = lmn_world_max_u64(self->world, &nanoseconds, 1, err);
     }

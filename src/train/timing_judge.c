@@ -27,11 +27,28 @@ static bool compresses(const lmn_reducer *reducer)
     return false;
 }
 
+static void say_decided(const lmn_reducer *reducer, const lmn_allocation_report *report)
+{
+    size_t n_compressed = 0;
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        n_compressed += reducer->levels[i] != 0 ? 1 : 0;
+    }
+    if (reducer->rank == 0) {
+        lmn_log_write(
+            lmn_world_log(reducer->world), LMN_LOG_INFO,
+            "allocate time: %zu of %zu layers compressed, %.3f ms a step predicted, %.3f "
+            "dense; dense steps took %.3f",
+            n_compressed, reducer->n_layers, 1e3 * report->seconds, 1e3 * report->dense_seconds,
+            1e3 * (reducer->timing->dense_step + reducer->timing->medians[LMN__TIME_UPDATE]));
+    }
+}
+
 void lmn__timing_decided(lmn_reducer *reducer, const lmn_allocation_report *report)
 {
     lmn__timing *self = reducer->timing;
     self->has_curves = true;
     self->predicted = report->seconds;
+    say_decided(reducer, report);
     if (!compresses(reducer)) {
         self->phase = LMN__PLAN_DENSE;
     } else if (report->changed || self->phase == LMN__PLAN_DENSE) {

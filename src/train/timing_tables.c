@@ -37,10 +37,10 @@ static double compressed_latency(const lmn_reducer *reducer, const lmn_link *lin
     if (reducer->way == NULL || reducer->timing->n_levels < 2) {
         return 0.0;
     }
-    const size_t rounds = lmn_compressor_round_count(reducer->compressor, 1);
     switch (lmn_compressor_combine(reducer->compressor, 1)) {
     case LMN_COMBINE_ROUNDS:
-        return (double)rounds * lmn_link_sum_messages(size) * link->sum.latency;
+        return (double)lmn_compressor_round_count(reducer->compressor, 1) *
+               lmn_link_sum_messages(size) * link->sum.latency;
     case LMN_COMBINE_SLICED:
         return 2.0 * lmn_link_gather_messages(size) * link->gather.latency;
     default:
