@@ -141,6 +141,7 @@ struct lmn_reducer {
     lmn_trace *trace; /* borrowed; NULL: none */
     double seconds_encode;
     double seconds_decode;
+    double seconds_observe;     /* in the last commit: few steps do so */
     struct lmn__timing *timing; /* owned; NULL unless the allocator weighs times */
 };
 
@@ -149,8 +150,8 @@ struct lmn_reducer {
 lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err);
 void lmn__reducer_size_buckets(lmn_reducer *reducer);
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer);
-/* Between two steps: lay all out as if every layer were at `level`, until the next step opens. */
-void lmn__reducer_try_level(lmn_reducer *reducer, size_t level);
+/* Lay a bucket that has not left out anew, with every layer at `level` as far as it can be. */
+void lmn__reducer_try_level(lmn_reducer *reducer, lmn__bucket *bucket, size_t level);
 lmn_layer_shape lmn__layer_shape(const lmn__layer *layer);
 size_t lmn__reducer_travel_level(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);
 uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);

@@ -271,18 +271,15 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
     reducer->is_laid_out = true;
 }
 
-void lmn__reducer_try_level(lmn_reducer *reducer, size_t level)
+void lmn__reducer_try_level(lmn_reducer *reducer, lmn__bucket *bucket, size_t level)
 {
-    for (size_t i = 0; i < reducer->n_layers; i++) {
-        lmn__layer *layer = &reducer->layers[i];
+    for (size_t place = 0; place < bucket->layer_count; place++) {
+        lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
         set_travel_level(
             reducer, layer,
             layer->small ? 0 : lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level));
     }
-    for (size_t i = 0; i < reducer->n_buckets; i++) {
-        lay_out_bucket(reducer, &reducer->buckets[i]);
-    }
-    reducer->is_laid_out = false;
+    lay_out_bucket(reducer, bucket);
 }
 
 uint64_t lmn__reducer_plan_hash(const lmn_reducer *reducer)

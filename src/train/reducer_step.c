@@ -38,9 +38,8 @@ lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err
                              "step %llu is still open: finish it before step %llu begins",
                              (unsigned long long)reducer->step, (unsigned long long)step);
     }
-    reducer->step = step;
-    lmn__timing_begin(reducer);
     reducer->open = true;
+    reducer->step = step;
     reducer->next_bucket = 0;
     reducer->nonfinite = false;
     reducer->failure = LMN_OK;
@@ -50,7 +49,7 @@ lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err
     memset(reducer->scalars, 0, sizeof reducer->scalars);
     lmn__node_begin(reducer);
     lmn__reducer_set_travel_levels(reducer);
-    lmn__timing_opened(reducer);
+    lmn__timing_begin(reducer);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->layers[i].ready = false;
         reducer->layers[i].message_bytes = 0;
@@ -125,6 +124,9 @@ static lmn_status start_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_er
 {
     if (!bucket->leads) {
         return LMN_OK;
+    }
+    if (!is_silent(reducer)) {
+        lmn__timing_encode(reducer, bucket);
     }
     encode_bucket(reducer, bucket);
     if (bucket->n_extra > 0) {

@@ -17,6 +17,7 @@ static lmn_status take_tables(lmn__timing *self, lmn_error *err)
 {
     const size_t cells = self->n_layers * self->n_levels;
     self->maxima_count = HEAD_COUNT + self->n_layers + 3 * cells + 1;
+    self->sweep = lmn_alloc(LMN__TIMING_SWEEP, sizeof(float), err);
     self->ready_steps = lmn_alloc(self->n_layers, LMN__TIMING_STEPS * sizeof(double), err);
     self->ready = lmn_alloc(self->n_layers, sizeof(double), err);
     self->encode = lmn_alloc(cells, sizeof(double), err);
@@ -26,9 +27,9 @@ static lmn_status take_tables(lmn__timing *self, lmn_error *err)
     self->costs = lmn_alloc(3 * cells, sizeof(double), err);
     self->bucket_of = lmn_alloc(self->n_layers, sizeof(size_t), err);
     self->maxima = lmn_alloc(self->maxima_count, sizeof(uint64_t), err);
-    const bool is_complete = self->ready_steps != NULL && self->ready != NULL &&
-                             self->encode != NULL && self->decode != NULL && self->share != NULL &&
-                             self->raised != NULL && self->costs != NULL &&
+    const bool is_complete = self->sweep != NULL && self->ready_steps != NULL &&
+                             self->ready != NULL && self->encode != NULL && self->decode != NULL &&
+                             self->share != NULL && self->raised != NULL && self->costs != NULL &&
                              self->bucket_of != NULL && self->maxima != NULL;
     return is_complete ? LMN_OK : LMN_ERR_MEMORY;
 }
@@ -60,6 +61,7 @@ void lmn__timing_destroy(lmn_reducer *reducer)
     if (self == NULL) {
         return;
     }
+    lmn_free(self->sweep);
     lmn_free(self->ready_steps);
     lmn_free(self->ready);
     lmn_free(self->encode);
@@ -100,27 +102,37 @@ lmn_status lmn__timing_connect(lmn_reducer *reducer, lmn_error *err)
     return status == LMN_OK ? slowest_line(reducer->world, &self->link.gather, err) : status;
 }
 
+static bool is_all_dense(const lmn_reducer *reducer)
+{
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        if (reducer->layers[i].travel_level != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void lmn__timing_begin(lmn_reducer *reducer)
 {
     lmn__timing *self = reducer->timing;
     if (self == NULL) {
         return;
     }
-    if (self->is_calibrated == 0 && reducer->applied_steps > 0 &&
-        lmn_allocator_adjusts(reducer->allocator, reducer->step)) {
-        self->is_calibrated = lmn__timing_calibrate(reducer) ? 1 : 0;
-        self->ended_at = 0.0; /* what this took is no time of a step */
-    }
-    self->began_at = lmn_clock_seconds();
-}
-
-void lmn__timing_opened(lmn_reducer *reducer)
-{
-    lmn__timing *self = reducer->timing;
-    if (self != NULL && self->travel_hash != reducer->travel_hash) {
+    if (self->travel_hash != reducer->travel_hash) {
         self->travel_hash = reducer->travel_hash;
         self->n_steps = 0;
         self->place = 0;
+    }
+    self->calibrates = self->is_calibrated == 0 && reducer->applied_steps > 0 &&
+                       lmn_allocator_adjusts(reducer->allocator, reducer->step) &&
+                       is_all_dense(reducer);
+    self->began_at = lmn_clock_seconds();
+}
+
+void lmn__timing_encode(lmn_reducer *reducer, lmn__bucket *bucket)
+{
+    if (reducer->timing != NULL && reducer->timing->calibrates && bucket->n_extra == 0) {
+        lmn__timing_calibrate(reducer, bucket);
     }
 }
 
@@ -152,12 +164,18 @@ void lmn__timing_finished(lmn_reducer *reducer, const lmn_step_report *report)
     const double before = self->ended_at;
     self->ended_at = now;
     self->trial_steps += self->phase == LMN__PLAN_ON_TRIAL ? 1 : 0;
+    if (self->calibrates) {
+        /* Longer than others for reasons of its own. */
+        self->is_calibrated = report->applied ? 1 : 0;
+        self->ended_at = 0.0;
+        return;
+    }
     if (!report->applied) {
         return;
     }
-    self->steps[LMN__TIME_STEP][self->place] = now - self->began_at;
+    self->steps[LMN__TIME_STEP][self->place] = now - self->began_at - reducer->seconds_observe;
     self->steps[LMN__TIME_ENCODE][self->place] = report->seconds_encode;
-    self->steps[LMN__TIME_DECODE][self->place] = report->seconds_decode;
+    self->steps[LMN__TIME_DECODE][self->place] = report->seconds_decode - reducer->seconds_observe;
     self->steps[LMN__TIME_UPDATE][self->place] = before > 0.0 ? self->began_at - before : 0.0;
     self->place = (self->place + 1) % LMN__TIMING_STEPS;
     self->n_steps += self->n_steps < LMN__TIMING_STEPS ? 1 : 0;
@@ -205,16 +223,6 @@ static void take_medians(lmn__timing *self)
     for (size_t layer = 0; layer < self->n_layers; layer++) {
         self->ready[layer] = median(self->ready_steps + layer * LMN__TIMING_STEPS, self->n_steps);
     }
-}
-
-static bool is_all_dense(const lmn_reducer *reducer)
-{
-    for (size_t i = 0; i < reducer->n_layers; i++) {
-        if (reducer->layers[i].travel_level != 0) {
-            return false;
-        }
-    }
-    return true;
 }
 
 /* Times that dense layers take, spread over them by their size. */

@@ -1,7 +1,7 @@
 /*
- * How long encoding takes: every encoder at every level, on the gradients of the last step.
+ * How long encoding takes: every encoder at every level, on the gradients of a step.
  *
- * Encoding changes nothing that outlasts a step, so it can be tried between two steps: what is
+ * Encoding changes nothing that outlasts a step, so it can be tried before a bucket leaves: what is
  * timed is the very work of a step, error feedback included, on data of this model. Layers of a
  * bucket share its time by their size. Decoding cannot be tried without messages of other ranks: it
  * is first taken as a part of encoding, and corrected by what a plan's steps show.
@@ -9,16 +9,17 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "lamina/clock.h"
+#include "node_internal.h"
 #include "timing_internal.h"
 
 #include <math.h>
 
-/* Of three tries the fastest counts: what disturbs a try only makes it longer. */
-#define TRIES 3
+/* Of two tries the faster counts: what disturbs a try only makes it longer. */
+#define TRIES 2
 
 /* Decoding in parts of encoding, before anything is known: adding up single entries is little
  * work, going through all elements again is not. */
-static const double DECODE_OF_ENTRIES = 0.1;
+static const double DECODE_OF_ENTRIES = 0.2;
 static const double DECODE_OF_ALL = 0.5;
 
 /* Compressed layers of a bucket at the level that is tried. */
@@ -79,10 +80,18 @@ static void note_bucket(lmn_reducer *reducer, const lmn__bucket *bucket, size_t 
     }
 }
 
-static bool calibrate_bucket(lmn_reducer *reducer, const lmn__bucket *bucket, size_t level)
+static void sweep_caches(lmn__timing *self)
+{
+    for (size_t i = 0; i < LMN__TIMING_SWEEP; i++) {
+        self->sweep[i] += 1.0F;
+    }
+}
+
+static bool try_level(lmn_reducer *reducer, const lmn__bucket *bucket, size_t level)
 {
     double best = (double)INFINITY;
     for (int i = 0; i < TRIES; i++) {
+        sweep_caches(reducer->timing);
         const double seconds = time_bucket(bucket);
         if (seconds < 0.0) {
             return false;
@@ -93,17 +102,18 @@ static bool calibrate_bucket(lmn_reducer *reducer, const lmn__bucket *bucket, si
     return true;
 }
 
-bool lmn__timing_calibrate(lmn_reducer *reducer)
+void lmn__timing_calibrate(lmn_reducer *reducer, lmn__bucket *bucket)
 {
-    bool is_good = true;
-    for (size_t level = 1; level < reducer->timing->n_levels && is_good; level++) {
-        lmn__reducer_try_level(reducer, level);
-        for (size_t i = 0; i < reducer->n_buckets && is_good; i++) {
-            const lmn__bucket *bucket = &reducer->buckets[i];
-            if (bucket->leads && compressed_count(reducer, bucket) > 0) {
-                is_good = calibrate_bucket(reducer, bucket, level);
-            }
+    lmn__timing *self = reducer->timing;
+    for (size_t level = 1; level < self->n_levels && self->calibrates; level++) {
+        lmn__reducer_try_level(reducer, bucket, level);
+        lmn__node_sum(reducer, bucket);
+        if (compressed_count(reducer, bucket) > 0) {
+            self->calibrates = try_level(reducer, bucket, level);
         }
     }
-    return is_good;
+    lmn__reducer_try_level(reducer, bucket, 0);
+    for (size_t place = 0; place < bucket->layer_count; place++) {
+        reducer->layers[reducer->order[bucket->first_layer + place]].message_bytes = 0;
+    }
 }

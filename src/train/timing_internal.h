@@ -3,7 +3,7 @@
  *
  * Every rank notes when gradients become ready, and how long steps, encoding and decoding take; the
  * last steps at the same levels count, by their medians. Encoders are timed at every level on the
- * gradients of the last step. Before a decision the slowest rank's times become those of all
+ * gradients of one step. Before a decision the slowest rank's times become those of all
  * ranks, so all ranks decide alike. A new plan is on trial for some steps; if it turns out slower
  * than dense steps were, all layers go back to dense, the costs of its levels are raised by as much
  * as they were underestimated, and levels are decided anew. docs/plan.md.
@@ -18,6 +18,10 @@
 
 /* Steps at the same levels whose medians count, and after which a plan is judged. */
 #define LMN__TIMING_STEPS ((size_t)20)
+
+/* f32 that are walked before an encoder is timed, so that caches hold as little of a layer as after
+ * a backward pass. */
+#define LMN__TIMING_SWEEP ((size_t)2 << 20)
 
 /* Numbers of a step, each of this rank. */
 typedef enum lmn__step_time {
@@ -42,9 +46,11 @@ struct lmn__timing {
     /* Of this rank. */
     double began_at, ended_at; /* clock; ended_at 0 before the first step */
     uint64_t travel_hash;      /* of the steps in the window */
+    bool calibrates;           /* in the open step */
     size_t n_steps;            /* in the window, at most LMN__TIMING_STEPS */
     size_t place;              /* of the next step */
     double steps[LMN__TIME_COUNT][LMN__TIMING_STEPS];
+    float *sweep;        /* [LMN__TIMING_SWEEP] owned, as all arrays here */
     double *ready_steps; /* [n_layers][LMN__TIMING_STEPS] */
     /* The same on all ranks; arrays are owned. */
     uint64_t is_calibrated; /* 1: encode and decode are known */
@@ -77,18 +83,19 @@ lmn_status lmn__timing_connect(lmn_reducer *reducer, lmn_error *err) LMN_NODISCA
 
 /* The functions of a step may be called without timing, too. Local. */
 
-/** A step is about to open: encoders are timed when a decision is near. */
-void lmn__timing_begin(lmn_reducer *reducer);
 /** The step is open, and it is known at which levels layers travel. */
-void lmn__timing_opened(lmn_reducer *reducer);
+void lmn__timing_begin(lmn_reducer *reducer);
+/** All gradients of a bucket are there, and it is about to be encoded. */
+void lmn__timing_encode(lmn_reducer *reducer, lmn__bucket *bucket);
 void lmn__timing_ready(lmn_reducer *reducer, size_t layer);
 /** All gradients are there. */
 void lmn__timing_computed(lmn_reducer *reducer);
 /** The step is over and counts. */
 void lmn__timing_finished(lmn_reducer *reducer, const lmn_step_report *report);
 
-/** timing_calibrate.c: time every encoder at every level on the gradients of the last step. */
-bool lmn__timing_calibrate(lmn_reducer *reducer);
+/** timing_calibrate.c: time the encoders of a bucket, whose gradients are there, at every level;
+ *  in a step in which all layers are dense. */
+void lmn__timing_calibrate(lmn_reducer *reducer, lmn__bucket *bucket);
 
 /** The slowest rank's medians to all ranks; dense steps become the measure. Collective. */
 lmn_status lmn__timing_gather(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
