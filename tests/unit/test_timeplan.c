@@ -173,7 +173,7 @@ static void solution_is_the_shortest_step_by_brute_force(void **state)
 {
     (void)state;
     size_t n_compressed = 0;
-    for (uint32_t seed = 0; seed < 150; seed++) {
+    for (uint32_t seed = 0; seed < 60; seed++) {
         const size_t n_layers = 1 + seed % LAYERS;
         instance p = random_instance(seed, n_layers, 1 + (seed / 7) % n_layers);
         connect(&p, n_layers, LEVELS);
@@ -187,7 +187,7 @@ static void solution_is_the_shortest_step_by_brute_force(void **state)
         assert_true(n_layers > 4 || found.error <= least_error);
         n_compressed += found.error > 0.0 ? 1 : 0;
     }
-    assert_true(n_compressed > 50);
+    assert_true(n_compressed > 20);
 }
 
 static void two_layers_of_the_specification_compress_the_second_only(void **state)

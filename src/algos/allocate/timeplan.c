@@ -27,10 +27,14 @@
 #include <math.h>
 #include <string.h>
 
-#define POINTS_MAX ((size_t)16)
+#define POINTS_MAX ((size_t)8)
 #define LEVELS_MAX ((size_t)256)
 /* Which kinds of messages the open bucket has: bit 0 dense, bit 1 compressed. */
 #define KINDS ((size_t)4)
+/* Of a dense step: what may be lost in all by leaving out points that are hardly better. */
+#define NEGLIGIBLE 0.002
+/* Points of smaller error that others are compared with. */
+#define RIVALS_MAX ((size_t)32)
 /* Plans that take so much more than the shortest count as equally fast. */
 #define EQUAL 1.01
 
@@ -51,6 +55,7 @@ typedef struct solver {
     const lmn_time_problem *problem;
     size_t n_parts; /* of the budget that are used */
     double budget;
+    double slack;              /* seconds by which a point must be better to count */
     front *previous, *current; /* [n_parts + 1][KINDS] */
     uint16_t *trails;          /* [n_layers][n_parts + 1][KINDS][POINTS_MAX] */
 } solver;
@@ -163,9 +168,10 @@ static size_t parts_of(const solver *self, double error)
     return parts <= (double)self->n_parts ? (size_t)parts : self->n_parts + 1;
 }
 
-static bool is_beaten(const point *a, const point *by)
+/* Whether a is nowhere better than `by`, or by no more than `slack`. */
+static bool is_beaten(const point *a, const point *by, double slack)
 {
-    if (by->busy > a->busy || by->path > a->path || by->link > a->link) {
+    if (by->busy > a->busy + slack || by->path > a->path + slack || by->link > a->link + slack) {
         return false;
     }
     const bool is_equal = by->busy == a->busy && by->path == a->path && by->link == a->link;
@@ -199,16 +205,16 @@ static void merge_nearest(front *f)
     f->points[drop] = f->points[--f->n];
 }
 
-static void offer(front *f, const point *candidate)
+static void offer(front *f, const point *candidate, double slack)
 {
     for (size_t i = 0; i < f->n; i++) {
-        if (is_beaten(candidate, &f->points[i])) {
+        if (is_beaten(candidate, &f->points[i], slack)) {
             return;
         }
     }
     size_t kept = 0;
     for (size_t i = 0; i < f->n; i++) {
-        if (!is_beaten(&f->points[i], candidate)) {
+        if (!is_beaten(&f->points[i], candidate, 0.0)) {
             f->points[kept++] = f->points[i];
         }
     }
@@ -269,8 +275,34 @@ static void extend(solver *self, size_t layer, size_t part, size_t kinds, double
             const point start = closing >= 0.0 ? closed(from->points[i], closing) : from->points[i];
             point next = with_layer(problem, layer, level, (had & bit) == 0, start);
             next.trail = (uint16_t)(level << 8 | kinds << 4 | i);
-            offer(to, &next);
+            offer(to, &next, self->slack);
         }
+    }
+}
+
+/* A point is of no use where another has a smaller error and is nowhere slower. */
+static void drop_beaten(solver *self, size_t kinds)
+{
+    point rivals[RIVALS_MAX];
+    size_t n_rivals = 0;
+    size_t next_rival = 0; /* the oldest goes, which was beaten most often */
+    for (size_t part = 0; part <= self->n_parts; part++) {
+        front *f = &self->current[part * KINDS + kinds];
+        size_t kept = 0;
+        for (size_t i = 0; i < f->n; i++) {
+            bool beaten = false;
+            for (size_t r = 0; r < n_rivals && !beaten; r++) {
+                beaten = is_beaten(&f->points[i], &rivals[r], self->slack);
+            }
+            if (!beaten) {
+                f->points[kept++] = f->points[i];
+            }
+        }
+        f->n = kept;
+        for (size_t i = 0; i < kept; i++) {
+            rivals[next_rival++ % RIVALS_MAX] = f->points[i];
+        }
+        n_rivals = next_rival < RIVALS_MAX ? next_rival : RIVALS_MAX;
     }
 }
 
@@ -285,6 +317,9 @@ static void add_layer(solver *self, size_t layer)
     }
     for (size_t i = 0; i < n_fronts; i++) {
         extend(self, layer, i / KINDS, i % KINDS, closing);
+    }
+    for (size_t kinds = 1; kinds < KINDS; kinds++) {
+        drop_beaten(self, kinds);
     }
     uint16_t *trails = self->trails + layer * n_fronts * POINTS_MAX;
     for (size_t i = 0; i < n_fronts; i++) {
@@ -378,7 +413,9 @@ lmn_status lmn_time_solve(const lmn_time_problem *problem, double budget, size_t
     if (status != LMN_OK || problem->n_layers == 0) {
         return status;
     }
+    const double dense = dense_seconds(problem, levels_out);
     solver self = lay_out(problem, budget, buckets, scratch);
+    self.slack = NEGLIGIBLE * dense / (double)problem->n_layers;
     for (size_t i = 0; i < (self.n_parts + 1) * KINDS; i++) {
         self.previous[i].n = 0;
     }
@@ -386,7 +423,6 @@ lmn_status lmn_time_solve(const lmn_time_problem *problem, double budget, size_t
     for (size_t layer = 0; layer < problem->n_layers; layer++) {
         add_layer(&self, layer);
     }
-    const double dense = dense_seconds(problem, levels_out);
     const ending best = choose(&self);
     walk_back(&self, best, levels_out);
     if (lmn_time_predict(problem, levels_out).seconds > dense) {
