@@ -27,7 +27,7 @@
 #include <math.h>
 #include <string.h>
 
-#define POINTS_MAX ((size_t)8)
+#define POINTS_MAX ((size_t)4)
 #define LEVELS_MAX ((size_t)256)
 /* Which kinds of messages the open bucket has: bit 0 dense, bit 1 compressed. */
 #define KINDS ((size_t)4)
