@@ -1,30 +1,17 @@
 /*
- * Deciding levels anew: error curves of every rank, their mean, and the allocator.
+ * Deciding levels anew: error curves of the ranks (reducer_curves.c), and the allocator.
  *
- * Every rank takes the curves of its own observed vectors, so all data counts; their sum is formed
- * in rank order, and the decision is a pure function of it. A hash of the outcome is compared all
- * the same: ranks that disagreed on levels could not read each other's messages.
+ * The decision is a pure function of a table that all ranks have. A hash of the outcome is compared
+ * all the same: ranks that disagreed on levels could not read each other's messages.
  *
  * Method: lamina/allocator.h.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "lamina/clock.h"
 #include "timing_internal.h"
 
 #include <string.h>
-
-static void take_curves(lmn_reducer *reducer, size_t n_levels)
-{
-    memset(reducer->curves, 0, reducer->n_layers * n_levels * sizeof *reducer->curves);
-    for (size_t i = 0; i < reducer->n_layers; i++) {
-        const lmn__layer *layer = &reducer->layers[i];
-        if (!layer->small && layer->leads) {
-            lmn_compressor_error_curve(reducer->compressor, layer->observed,
-                                       lmn__layer_shape(layer), reducer->curves + i * n_levels,
-                                       reducer->scratch);
-        }
-    }
-}
 
 /* Where a level would travel dense, it costs what dense costs and loses nothing. */
 static void fill_costs(lmn_reducer *reducer, size_t n_levels)
@@ -42,17 +29,6 @@ static void fill_costs(lmn_reducer *reducer, size_t n_levels)
     }
 }
 
-/* The curves are of sums over observed_steps steps of the team: the mean, for comparable reports.
- */
-static void average_curves(lmn_reducer *reducer, size_t n_levels)
-{
-    const double steps = (double)reducer->observed_steps;
-    const double factor = 1.0 / (steps * steps * (double)reducer->team.size);
-    for (size_t entry = 0; entry < reducer->n_layers * n_levels; entry++) {
-        reducer->curves[entry] *= factor;
-    }
-}
-
 /* The table of a decision; `uniform` [n_layers] and `timings` are to outlast it. */
 static lmn_cost_table table_of(const lmn_reducer *reducer, size_t n_levels, size_t *uniform,
                                const lmn_cost_timings *timings)
@@ -65,6 +41,8 @@ static lmn_cost_table table_of(const lmn_reducer *reducer, size_t n_levels, size
                             .n_levels = n_levels,
                             .bytes = reducer->costs,
                             .error = reducer->curves,
+                            .energy = reducer->energies,
+                            .memory = reducer->allocator_memory,
                             .static_level = uniform,
                             .timings = timings};
 }
@@ -107,11 +85,8 @@ static void forget_observed(lmn_reducer *reducer)
 /* The curves of all ranks, and what their levels cost. Collective. */
 static lmn_status gather_curves(lmn_reducer *reducer, size_t n_levels, lmn_error *err)
 {
-    take_curves(reducer, n_levels);
-    const lmn_status status =
-        lmn_world_sum_f64(reducer->world, reducer->curves, reducer->n_layers * n_levels, err);
+    const lmn_status status = lmn__reducer_take_curves(reducer, n_levels, err);
     if (status == LMN_OK) {
-        average_curves(reducer, n_levels);
         fill_costs(reducer, n_levels);
         forget_observed(reducer);
     }
@@ -152,7 +127,7 @@ bool lmn__reducer_adjusts(const lmn_reducer *reducer)
     return lmn_allocator_adjusts(reducer->allocator, reducer->step) || lmn__timing_is_due(reducer);
 }
 
-lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+static lmn_status adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
 {
     const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
     if (lmn__timing_is_due(reducer)) {
@@ -172,4 +147,14 @@ lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lm
         return status;
     }
     return settle_levels(reducer, n_levels, report, err);
+}
+
+lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+{
+    const double start = lmn_clock_seconds();
+    const lmn_status status = adjust(reducer, report, err);
+    const double end = lmn_clock_seconds();
+    report->seconds_adapt = end - start;
+    lmn_trace_add(reducer->trace, "adapt", LMN_TRACE_LANE_WORK, reducer->step, start, end);
+    return status;
 }

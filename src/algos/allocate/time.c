@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "allocate_internal.h"
+#include "budget_internal.h"
 #include "lamina/memory.h"
 #include "lamina/timeplan.h"
 
@@ -16,16 +17,14 @@
 #include <string.h>
 
 typedef struct time_config {
+    lmn__calendar calendar; /* first */
     double alpha;
-    uint64_t every;
-    uint64_t warmup;
-    uint64_t window;
     uint64_t buckets;
     double gain;
 } time_config;
 
 static const time_config defaults = {
-    .alpha = 1.0, .every = 200, .warmup = 20, .window = 10, .buckets = 1000, .gain = 0.05};
+    .calendar = LMN__CALENDAR_DEFAULTS, .alpha = 1.0, .buckets = 1000, .gain = 0.05};
 
 static const lmn_spec_field fields[] = {
     {.key = "alpha",
@@ -35,24 +34,7 @@ static const lmn_spec_field fields[] = {
      .max = 1e6,
      .min_exclusive = true,
      .help = "error allowed, relative to that of the uniform levels (1)"},
-    {.key = "every",
-     .type = LMN_SPEC_U64,
-     .offset = offsetof(time_config, every),
-     .min = 1.0,
-     .max = 1e15,
-     .help = "steps between decisions (200)"},
-    {.key = "warmup",
-     .type = LMN_SPEC_U64,
-     .offset = offsetof(time_config, warmup),
-     .min = 2.0,
-     .max = 1e15,
-     .help = "dense steps at the start, which are timed; the first decision comes after them (20)"},
-    {.key = "window",
-     .type = LMN_SPEC_U64,
-     .offset = offsetof(time_config, window),
-     .min = 1.0,
-     .max = 1e15,
-     .help = "steps before a decision whose mean vector is measured (10)"},
+    LMN__CALENDAR_FIELDS,
     {.key = "buckets",
      .type = LMN_SPEC_U64,
      .offset = offsetof(time_config, buckets),
@@ -69,13 +51,6 @@ static const lmn_spec_field fields[] = {
 
 /* What a division by a number of parts may lose of the budget. */
 static const double ROUNDING = 1e-12;
-
-static lmn__allocation_times times(const void *config_memory)
-{
-    const time_config *config = config_memory;
-    return (lmn__allocation_times){
-        .warmup = config->warmup, .every = config->every, .window = config->window};
-}
 
 /* The problem with its rows in the order of the link; arrays lie in the workspace. */
 typedef struct decision {
@@ -132,26 +107,6 @@ static decision lay_out(const lmn_cost_table *table, unsigned char *memory)
                       .scratch = tables + TABLES * cells};
 }
 
-static lmn_status check_errors(const lmn_cost_table *table, lmn_error *err)
-{
-    for (size_t cell = 0; cell < table->n_layers * table->n_levels; cell++) {
-        if (!isfinite(table->error[cell]) || table->error[cell] < 0.0) {
-            return lmn_error_set(err, LMN_ERR_NONFINITE,
-                                 "time: the error of layer %zu at level %zu is %g; levels are kept",
-                                 cell / table->n_levels, cell % table->n_levels,
-                                 table->error[cell]);
-        }
-    }
-    return LMN_OK;
-}
-
-/* A level that would send no less than dense is dense. */
-static size_t real_level(const lmn_cost_table *table, size_t layer, size_t level)
-{
-    const uint64_t *bytes = table->bytes + layer * table->n_levels;
-    return bytes[level] >= bytes[0] ? 0 : level;
-}
-
 static void fill_row(decision *d, size_t place, size_t layer)
 {
     const lmn_cost_table *table = d->table;
@@ -159,11 +114,11 @@ static void fill_row(decision *d, size_t place, size_t layer)
     const size_t n_levels = table->n_levels;
     d->bucket[place] = timings->bucket[layer];
     d->ready[place] = timings->ready[layer];
-    d->uniform[place] = real_level(table, layer, table->static_level[layer]);
+    d->uniform[place] = lmn__real_level(table, layer, table->static_level[layer]);
     for (size_t level = 0; level < n_levels; level++) {
         const size_t from = layer * n_levels + level;
         const size_t to = place * n_levels + level;
-        const bool is_allowed = level == 0 || real_level(table, layer, level) == level;
+        const bool is_allowed = level == 0 || lmn__real_level(table, layer, level) == level;
         d->encode[to] = timings->encode[from];
         d->decode[to] = timings->decode[from];
         d->wire[to] = timings->wire[from];
@@ -224,7 +179,7 @@ static lmn_status decide(const void *config_memory, void *workspace, const lmn_c
                          size_t *levels, lmn_allocation_report *report_out, lmn_error *err)
 {
     const time_config *config = config_memory;
-    lmn_status status = check_errors(table, err);
+    lmn_status status = lmn__budget_check_errors(table, "time", err);
     if (status != LMN_OK) {
         return status;
     }
@@ -260,7 +215,7 @@ const lmn__allocator_kind lmn__allocator_time = {
                .config_bytes = sizeof(time_config),
                .defaults = &defaults},
     .needs_times = true,
-    .times = times,
+    .times = lmn__calendar_times,
     .workspace_bytes = workspace_bytes,
     .decide = decide,
 };
