@@ -33,6 +33,7 @@
 #include "lamina/parameters.h"
 #include "lamina/partition.h"
 #include "lamina/plan.h"
+#include "lamina/predict.h"
 #include "lamina/random.h"
 #include "lamina/reducer.h"
 #include "lamina/reduction.h"

@@ -106,6 +106,10 @@ bool lmn__timing_is_complete(const lmn_reducer *reducer);
 /** timing_tables.c: times on `link` between `size` ranks of the team. Tables belong to timing. */
 lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, int size);
 
+/** Bytes that `size` ranks together send for a layer at a level. */
+uint64_t lmn__timing_bytes(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
+                           int size);
+
 /** timing_judge.c: take note of a decision, whose levels are in reducer->levels. */
 void lmn__timing_decided(lmn_reducer *reducer, const lmn_allocation_report *report);
 

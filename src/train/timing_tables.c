@@ -16,16 +16,38 @@ static bool is_reduced(const lmn_reducer *reducer, size_t level)
     return combine == LMN_COMBINE_SUM || combine == LMN_COMBINE_ROUNDS;
 }
 
+static uint64_t way_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level, int size)
+{
+    const lmn__exchange_kind *kind = level == 0 ? &lmn__exchange_dense : reducer->way;
+    return kind->wire_bytes(reducer->compressor, size, shape, level);
+}
+
+/* The level at which a layer travels among `size` ranks: dense where that sends no more. */
+static size_t travel_level(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
+                           int size)
+{
+    const lmn_layer_shape shape = lmn__layer_shape(layer);
+    if (level == 0 || layer->small || reducer->way == NULL) {
+        return 0;
+    }
+    return way_bytes(reducer, shape, level, size) < way_bytes(reducer, shape, 0, size) ? level : 0;
+}
+
+uint64_t lmn__timing_bytes(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
+                           int size)
+{
+    return way_bytes(reducer, lmn__layer_shape(layer), travel_level(reducer, layer, level, size),
+                     size);
+}
+
 static double wire_seconds(const lmn_reducer *reducer, const lmn_link *link, int size,
                            const lmn__layer *layer, size_t level)
 {
     const lmn__timing *self = reducer->timing;
-    const lmn_layer_shape shape = lmn__layer_shape(layer);
     if (size < 2) {
         return 0.0;
     }
-    const lmn__exchange_kind *kind = level == 0 ? &lmn__exchange_dense : reducer->way;
-    const uint64_t bytes = kind->wire_bytes(reducer->compressor, size, shape, level);
+    const uint64_t bytes = way_bytes(reducer, lmn__layer_shape(layer), level, size);
     const double share = level == 0 ? 1.0 : self->share[layer->index * self->n_levels + level];
     const lmn_line *line = is_reduced(reducer, level) ? &link->sum : &link->gather;
     return (double)bytes / size * (share > 0.0 ? share : 1.0) * line->per_byte;
@@ -48,21 +70,30 @@ static double compressed_latency(const lmn_reducer *reducer, const lmn_link *lin
     }
 }
 
+/* Where every rank adds up the entries of all, twice the ranks have twice the entries. */
+static double more_ranks(const lmn_reducer *reducer, size_t level, int size)
+{
+    const int here = reducer->team.size < 2 ? 2 : reducer->team.size;
+    return lmn_compressor_combine(reducer->compressor, level) == LMN_COMBINE_SPARSE
+               ? (double)(size < 2 ? 2 : size) / here
+               : 1.0;
+}
+
 static void fill_layer(lmn_reducer *reducer, const lmn_link *link, int size,
-                       const lmn__layer *layer, const double *raised)
+                       const lmn__layer *layer)
 {
     lmn__timing *self = reducer->timing;
     const size_t cells = self->n_layers * self->n_levels;
     for (size_t level = 0; level < self->n_levels; level++) {
-        const size_t travels =
-            layer->small ? 0 : lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level);
+        const size_t travels = travel_level(reducer, layer, level, size < 2 ? 2 : size);
         const size_t from = layer->index * self->n_levels + travels;
         const size_t to = layer->index * self->n_levels + level;
-        const double factor = travels == 0 ? 1.0 : raised[travels];
-        self->costs[to] = factor * self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor);
-        self->costs[cells + to] =
-            factor * self->decode[from] * (travels == 0 ? 1.0 : self->decode_factor);
-        self->costs[2 * cells + to] = factor * wire_seconds(reducer, link, size, layer, travels);
+        const double raised = self->raised[travels];
+        const double decodes =
+            travels == 0 ? 1.0 : self->decode_factor * more_ranks(reducer, travels, size);
+        self->costs[to] = raised * self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor);
+        self->costs[cells + to] = raised * self->decode[from] * decodes;
+        self->costs[2 * cells + to] = raised * wire_seconds(reducer, link, size, layer, travels);
     }
 }
 
@@ -72,7 +103,7 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
     const size_t cells = self->n_layers * self->n_levels;
     for (size_t i = 0; i < reducer->n_layers; i++) {
         self->bucket_of[i] = reducer->layers[i].bucket;
-        fill_layer(reducer, link, size, &reducer->layers[i], self->raised);
+        fill_layer(reducer, link, size, &reducer->layers[i]);
         /* Small layers leave when all else is there. */
         if (reducer->buckets[reducer->layers[i].bucket].n_extra > 0) {
             self->ready[i] = self->medians[LMN__TIME_COMPUTE];
