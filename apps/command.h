@@ -37,5 +37,6 @@ extern const command command_eval;
 extern const command command_generate;
 extern const command command_inspect;
 extern const command command_allocate;
+extern const command command_plan;
 
 #endif

@@ -26,6 +26,7 @@ static const command *const commands[] = {
     &command_train_convex,
     &command_eval,
     &command_generate,
+    &command_plan,
     &command_allocate,
     &command_inspect,
 };

@@ -44,6 +44,20 @@ bool lmn_allocator_observes(const lmn_allocator *allocator, uint64_t step);
 /** True when levels are decided anew after this step. */
 bool lmn_allocator_adjusts(const lmn_allocator *allocator, uint64_t step);
 
+/** True when the allocator weighs times (lmn_cost_table.timings), which somebody must measure. */
+bool lmn_allocator_needs_times(const lmn_allocator *allocator);
+
+/** What layers cost in seconds, for allocators that weigh times; as in lamina/timeplan.h, but
+ *  tables have the rows of lmn_cost_table. */
+typedef struct lmn_cost_timings {
+    const size_t *order;  /* [n_layers] layers as they pass the link */
+    const size_t *bucket; /* [n_layers] by layer: equal where layers leave together */
+    const double *ready;  /* [n_layers] by layer */
+    const double *encode, *decode, *wire; /* [n_layers][n_levels] */
+    double latency_dense, latency_compressed;
+    double compute, update;
+} lmn_cost_timings;
+
 /** True when each error curve is to be taken by one rank only (curves=dealt), not by all. */
 bool lmn_allocator_deals_curves(const lmn_allocator *allocator);
 
@@ -65,7 +79,8 @@ typedef struct lmn_cost_table {
     const double *energy;  /* [n_layers] squared norm of the vectors, mean over ranks; NULL: not
                               known, which allocators that remember refuse */
     double *memory;        /* [n_layers] of allocators that remember: in and out; else unused */
-    const size_t *static_level; /* [n_layers] the level of the uniform assignment */
+    const size_t *static_level;      /* [n_layers] the level of the uniform assignment */
+    const lmn_cost_timings *timings; /* NULL: nobody measured times */
 } lmn_cost_table;
 
 /** What a decision did; plain data. */
@@ -75,6 +90,8 @@ typedef struct lmn_allocation_report {
     double error;          /* in the allocator's norm */
     double budget;         /* what error may be at most */
     bool changed;          /* false: the levels handed in were kept */
+    double seconds;        /* of a step with the levels chosen; 0 where times are not weighed */
+    double dense_seconds;  /* the same with all layers dense */
 } lmn_allocation_report;
 
 /**
@@ -83,8 +100,8 @@ typedef struct lmn_allocation_report {
  *         gradients zero)
  * No heap allocation. Errors, with levels and memory unchanged: LMN_ERR_NONFINITE (an error or an
  * energy that is NaN, infinite or negative; uniform does not look), LMN_ERR_ARGUMENT (a table
- * larger than lmn_allocator_create was told, a level that does not exist, or no energy or memory
- * where they are wanted).
+ * larger than lmn_allocator_create was told, a level that does not exist, or no energy, memory
+ * or times where they are wanted).
  */
 lmn_status lmn_allocator_decide(lmn_allocator *allocator, const lmn_cost_table *table,
                                 size_t *levels, lmn_allocation_report *report_out,

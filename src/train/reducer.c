@@ -10,6 +10,7 @@
 
 #include "lamina/hash.h"
 #include "node_internal.h"
+#include "timing_internal.h"
 
 #include <string.h>
 
@@ -135,7 +136,10 @@ static lmn_status take_tables(lmn_reducer *reducer, lmn_error *err)
             return LMN_ERR_MEMORY;
         }
     }
-    const size_t level = lmn_compressor_static_level(reducer->compressor);
+    /* Who weighs times begins dense, and compresses what has been measured to pay. */
+    const size_t level = lmn_allocator_needs_times(reducer->allocator)
+                             ? 0
+                             : lmn_compressor_static_level(reducer->compressor);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->levels[i] = reducer->layers[i].small ? 0 : level;
     }
@@ -199,6 +203,9 @@ static lmn_status prepare(lmn_reducer *reducer, const lmn_reducer_layer *layers,
     if (status == LMN_OK) {
         status = take_tables(reducer, err);
     }
+    if (status == LMN_OK) {
+        status = lmn__timing_create(reducer, err);
+    }
     return status == LMN_OK ? create_exchanges(reducer, err) : status;
 }
 
@@ -234,6 +241,9 @@ static lmn_status connect(lmn_reducer *reducer, const lmn_reducer_options *optio
                                              description_hash(reducer, options), err);
     if (status == LMN_OK && reducer->node != NULL) {
         status = lmn__node_connect(reducer, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__timing_connect(reducer, err);
     }
     if (status != LMN_OK) {
         return status;
@@ -326,6 +336,7 @@ void lmn_reducer_destroy(lmn_reducer *reducer)
         }
     }
     lmn__node_destroy(reducer);
+    lmn__timing_destroy(reducer);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         lmn_free(reducer->layers[i].name);
     }

@@ -145,6 +145,8 @@ struct lmn_reducer {
     lmn_trace *trace; /* borrowed; NULL: none */
     double seconds_encode;
     double seconds_decode;
+    double seconds_observe;     /* in the last commit: few steps do so */
+    struct lmn__timing *timing; /* owned; NULL unless the allocator weighs times */
 };
 
 /* reducer_plan.c: which layers share a bucket, at which level each travels, where its vector lies.
@@ -152,6 +154,8 @@ struct lmn_reducer {
 lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err);
 void lmn__reducer_size_buckets(lmn_reducer *reducer);
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer);
+/* Lay a bucket that has not left out anew, with every layer at `level` as far as it can be. */
+void lmn__reducer_try_level(lmn_reducer *reducer, lmn__bucket *bucket, size_t level);
 lmn_layer_shape lmn__layer_shape(const lmn__layer *layer);
 size_t lmn__reducer_travel_level(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);
 uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);
@@ -171,5 +175,7 @@ lmn_status lmn__reducer_take_curves(lmn_reducer *reducer, size_t n_levels, lmn_e
 
 /* reducer_adjust.c: collective. */
 lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err);
+/* Whether there is something to do after this step, alike on all ranks. */
+bool lmn__reducer_adjusts(const lmn_reducer *reducer);
 
 #endif

@@ -281,6 +281,17 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
     reducer->is_laid_out = true;
 }
 
+void lmn__reducer_try_level(lmn_reducer *reducer, lmn__bucket *bucket, size_t level)
+{
+    for (size_t place = 0; place < bucket->layer_count; place++) {
+        lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
+        set_travel_level(
+            reducer, layer,
+            layer->small ? 0 : lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level));
+    }
+    lay_out_bucket(reducer, bucket);
+}
+
 uint64_t lmn__reducer_plan_hash(const lmn_reducer *reducer)
 {
     return lmn_hash64(reducer->levels, reducer->n_layers * sizeof *reducer->levels,

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "node_internal.h"
+#include "timing_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -124,6 +125,9 @@ lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_err
     if (status == LMN_OK) {
         status = lmn_state_add_u64(state, "observed_steps", &reducer->observed_steps, err);
     }
+    if (status == LMN_OK) {
+        status = lmn__timing_add_state(reducer, state, err);
+    }
     if (status == LMN_OK && reducer->allocator_memory != NULL) {
         status = lmn_state_add_array(state, "/allocation/memory", "1", LMN_STATE_REPLICATED,
                                      LMN_STATE_F64, 1, &reducer->n_layers,
@@ -195,6 +199,9 @@ lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
         memset(reducer->shadow, 0, reducer->shadow_count * sizeof *reducer->shadow);
     }
     lmn_status status = check_levels(reducer, err);
+    if (status == LMN_OK) {
+        status = lmn__timing_restored(reducer, err);
+    }
     if (status == LMN_OK) {
         status = check_exchanges(reducer, err);
     }

@@ -76,6 +76,7 @@ bool lmn__take_levels(const lmn_cost_table *table, const size_t *chosen, size_t 
 /** An allocator; constant. `config` is the struct that its keys filled. */
 typedef struct lmn__allocator_kind {
     lmn__method method;
+    bool needs_times; /* its decisions want lmn_cost_table.timings, which `decide` may rely on */
     lmn__allocation_times (*times)(const void *config);
     bool (*remembers)(const void *config); /* NULL: no. Else energy and memory are there */
     /* Bytes of memory that deciding needs, SIZE_MAX when too large to say; NULL: none. */
@@ -90,7 +91,8 @@ typedef struct lmn__allocator_kind {
     X(uniform)                                                                                     \
     X(global_topk)                                                                                 \
     X(accordion)                                                                                   \
-    X(lgreco)
+    X(lgreco)                                                                                      \
+    X(time)
 
 #define LMN__ALLOCATOR_DECLARE(name) extern const lmn__allocator_kind lmn__allocator_##name;
 LMN__ALLOCATORS(LMN__ALLOCATOR_DECLARE)

@@ -79,6 +79,11 @@ bool lmn_allocator_adapts(const lmn_allocator *allocator)
     return allocator->times.every > 0;
 }
 
+bool lmn_allocator_needs_times(const lmn_allocator *allocator)
+{
+    return allocator->kind->needs_times;
+}
+
 bool lmn_allocator_deals_curves(const lmn_allocator *allocator)
 {
     return allocator->times.deals_curves;
@@ -124,6 +129,11 @@ static lmn_status check_table(const lmn_allocator *allocator, const lmn_cost_tab
                              "to %zu and %zu",
                              table->n_layers, table->n_levels, allocator->n_layers,
                              allocator->n_levels);
+    }
+    if (allocator->kind->needs_times && table->timings == NULL) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "allocator %s weighs times, and the cost table has none",
+                             allocator->kind->method.entry.name);
     }
     if (lmn_allocator_remembers(allocator) && (table->energy == NULL || table->memory == NULL)) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
