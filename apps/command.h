@@ -35,5 +35,10 @@ extern const command command_train_text;
 extern const command command_eval;
 extern const command command_generate;
 extern const command command_inspect;
+extern const command command_checkpoint_verify;
+extern const command command_checkpoint_diff;
+extern const command command_checkpoint_prune;
+extern const command command_checkpoint_export;
+extern const command command_checkpoint_import;
 
 #endif

@@ -24,6 +24,11 @@ static const command *const commands[] = {&command_data_import_idx,
                                           &command_train_text,
                                           &command_eval,
                                           &command_generate,
+                                          &command_checkpoint_verify,
+                                          &command_checkpoint_diff,
+                                          &command_checkpoint_prune,
+                                          &command_checkpoint_export,
+                                          &command_checkpoint_import,
                                           &command_inspect};
 
 #define N_COMMANDS (sizeof commands / sizeof commands[0])

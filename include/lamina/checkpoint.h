@@ -97,6 +97,42 @@ lmn_status lmn_checkpoint_latest(lmn_world *world, const char *directory, char *
 /** Check one file's checksum without MPI. Errors: LMN_ERR_IO, LMN_ERR_FORMAT naming the file. */
 lmn_status lmn_checkpoint_verify(const char *path, lmn_error *err) LMN_NODISCARD;
 
+#define LMN_DAMAGE_MAX 24
+
+/** Which bytes of a checkpoint are not what was written: first[i] .. end[i] - 1, ascending. */
+typedef struct lmn_damage {
+    size_t count;
+    uint64_t first[LMN_DAMAGE_MAX];
+    uint64_t end[LMN_DAMAGE_MAX];
+} lmn_damage;
+
+/**
+ * Narrow down the damage of a file that lmn_checkpoint_verify refuses, to one of 24 parts each.
+ * None is named where the seal itself is damaged, or too old to know of parts. Without MPI.
+ * Errors: LMN_ERR_IO, LMN_ERR_FORMAT (truncated, or no checkpoint), LMN_ERR_MEMORY.
+ */
+lmn_status lmn_checkpoint_find_damage(const char *path, lmn_damage *damage_out,
+                                      lmn_error *err) LMN_NODISCARD;
+
+/** What lmn_checkpoint_prune did with one file, newest first. */
+typedef enum lmn_prune_action {
+    LMN_PRUNE_KEEP,   /* complete, and one of the newest */
+    LMN_PRUNE_OLD,    /* removed: enough newer ones are complete */
+    LMN_PRUNE_DAMAGED /* removed: cut short or damaged */
+} lmn_prune_action;
+
+typedef void (*lmn_prune_fn)(void *user, const char *path, lmn_prune_action action);
+
+/**
+ * Remove all but the newest `keep` (at least 1) complete checkpoints of a directory, and damaged
+ * ones. What counts as complete is read whole. Where none is complete nothing is removed. Files
+ * that a run is writing are left alone. Without MPI.
+ * dry   say what would be done, and do nothing
+ * Errors: LMN_ERR_ARGUMENT (keep 0), LMN_ERR_IO (a file cannot be removed, no complete one).
+ */
+lmn_status lmn_checkpoint_prune(const char *directory, size_t keep, bool dry, lmn_prune_fn tell,
+                                void *user, lmn_error *err) LMN_NODISCARD;
+
 #ifdef __cplusplus
 }
 #endif
