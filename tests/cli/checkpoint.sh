@@ -58,7 +58,7 @@ grep -q 'damaged in bytes' out.txt && fail "a damaged seal blames the content"
 truncate -s $((bytes - 1)) copy.h5
 refused 1 'truncated or damaged' "$LAMINA" checkpoint verify copy.h5
 refused 1 'not a complete checkpoint' "$LAMINA" checkpoint verify tiny.h5
-refused 2 'takes FILE' "$LAMINA" checkpoint verify
+refused 2 'is missing' "$LAMINA" checkpoint verify
 
 check "diff: tells arrays and attributes that differ, and how much"
 expect 0 "$LAMINA" checkpoint diff run/checkpoint-2.h5 run/checkpoint-2.h5
