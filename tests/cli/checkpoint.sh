@@ -65,7 +65,7 @@ expect 0 "$LAMINA" checkpoint diff run/checkpoint-2.h5 run/checkpoint-2.h5
 grep -q '^the same: ' out.txt || fail "the same file differs"
 refused 1 'differ in' "$LAMINA" checkpoint diff run/checkpoint-2.h5 run/checkpoint-6.h5
 grep -q '^attribute step: 2 and 6$' out.txt || fail "the step"
-grep -q '^/parameters/conv1/weight: 288 of 288 numbers differ, by up to ' out.txt || fail "weights"
+grep -q '^/parameters/conv1/weight: [0-9]* of 288 numbers differ, by up to ' out.txt || fail "weights"
 grep -q '^/feedback/.*numbers differ' out.txt || fail "feedback"
 expect 0 "$LAMINA" checkpoint diff --only /parameters/ --tolerance 10 \
     run/checkpoint-2.h5 run/checkpoint-6.h5
@@ -101,14 +101,14 @@ expect 0 "$LAMINA" eval --data tiny.h5 --checkpoint run
 cut -d, -f1 out.txt >before.txt
 expect 0 "$LAMINA" eval --data tiny.h5 --checkpoint back-torch
 cut -d, -f1 out.txt | cmp -s - before.txt || fail "the imported model tests otherwise"
-refused 1 "no array 'conv1.weight'" "$LAMINA" checkpoint import --from safetensors \
+refused 1 "has an array 'conv1.bias'" "$LAMINA" checkpoint import --from safetensors \
     --like run --layout torch lamina.safetensors nowhere
 [ ! -e nowhere ] || fail "a failed import leaves a directory"
 refused 2 'format' "$LAMINA" checkpoint export --to pickle run x
 refused 1 'cannot create' "$LAMINA" checkpoint export --to npz run no/such/x.npz
 
 check "a training begins with imported weights"
-train 2 begun --model cnn --steps 1 --init back-torch --lr 1e-30
+train 2 begun --model cnn --steps 1 --init back-torch --lr 1e-12
 expect 0 "$LAMINA" checkpoint diff --only /parameters/ --tolerance 1e-6 run/checkpoint-6.h5 \
     begun/checkpoint-1.h5
 refused 1 'init' "$LAMINA" train vision --data tiny.h5 --batch 16 --model mlp --steps 1 \
