@@ -35,6 +35,12 @@ typedef struct fixture {
     char directory[TEST_PATH_BYTES];
 } fixture;
 
+/* On many ranks, which share few cores here, what few ranks do not show. */
+static bool is_tried(const fixture *f, int n, int m)
+{
+    return f->size <= 4 || (n == f->size && (m == 3 || m == 5)) || (n == 3 && m == f->size);
+}
+
 static int set_up(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
@@ -203,6 +209,9 @@ static void checkpoint_of_any_number_of_ranks_is_read_by_any_other(void **state)
         write_list(f, n, list);
         lmn_state_destroy(list);
         for (int m = 1; m <= f->size; m++) {
+            if (!is_tried(f, n, m)) {
+                continue;
+            }
             memory *found = new_memory(f->rank, m, false);
             list = list_memory(found, m, n != m);
             read_list(f, m, list);
@@ -223,7 +232,7 @@ static void rows_that_went_to_a_multiple_of_ranks_come_back_to_the_bit(void **st
 {
     const fixture *f = *state;
     for (int n = 1; 2 * n <= f->size; n++) {
-        for (int m = 2 * n; m <= f->size; m += n) {
+        for (int m = 2 * n; m <= f->size && m <= 4; m += n) {
             memory *mine = new_memory(f->rank, n, true);
             memory *more = new_memory(f->rank, m, false);
             memory *back = new_memory(f->rank, n, false);
@@ -466,9 +475,9 @@ static void reducer_keeps_the_means_of_what_it_remembers(void **state)
 {
     const fixture *f = *state;
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
-        for (int n = 1; n <= f->size; n += n < 2 ? 1 : 2) {
-            for (int m = 1 + (n + (int)i) % 2; m <= f->size; m += 2) {
-                if (n != m) {
+        for (int n = 1; n <= f->size; n++) {
+            for (int m = 1; m <= f->size; m++) {
+                if (n != m && is_tried(f, n, m) && (n + 2 * m + (int)i) % 3 == 0) {
                     go_from_to(f, methods[i], n, m);
                 }
             }
