@@ -140,8 +140,8 @@ train levels --hierarchy node --checkpoint-dir levels --checkpoint-every 25 --ke
 [ "$(json levels.h5 "x['configuration']['hierarchy']")" = node ] || fail "hierarchy"
 mkdir resumed
 cp "levels/$(find levels -name 'checkpoint-*25.h5' -exec basename {} \;)" resumed/
-# shellcheck disable=SC2086
 cp -r resumed flat
+# shellcheck disable=SC2086
 expect 0 ranks 2 "$LAMINA" train vision $common --checkpoint-dir flat --resume \
     --hierarchy flat --out other.h5
 grep -q "dealt out anew, with the same means" err.txt || fail "no word of the other hierarchy"

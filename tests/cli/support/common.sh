@@ -124,6 +124,7 @@ END
 start_ranks() {
     rm -rf pids
     mkdir pids
+    : >"$WORK/err.txt" # or a test that waits for words would find those of the command before
     n=$1
     shift
     # shellcheck disable=SC2086
