@@ -8,6 +8,7 @@
  */
 #include "app_train.h"
 
+#include "checkpoint_facts.h"
 #include "console.h"
 #include "evaluation_text.h"
 #include "plan_report.h"
@@ -140,6 +141,26 @@ static lmn_status make_task(train_job *job, lmn_dataset *dataset, lmn_error *err
     return LMN_OK;
 }
 
+/* Of another run, instead of random ones. */
+static lmn_status take_parameters(train_job *job, lmn_world *world, lmn_trainer *trainer,
+                                  lmn_error *err)
+{
+    if (job->settings.init == NULL) {
+        return LMN_OK;
+    }
+    checkpoint_facts facts;
+    lmn_status status = checkpoint_facts_read(world, job->settings.init, &facts, err);
+    if (status == LMN_OK) {
+        status = checkpoint_load_parameters(world, &facts, lmn_trainer_parameters(trainer), err);
+    }
+    if (status == LMN_OK) {
+        console_say(&job->console, "beginning with the parameters of %s", facts.path);
+    } else {
+        lmn_error_add_context(err, "option --init");
+    }
+    return status;
+}
+
 static lmn_status train(train_job *job, lmn_world *world, lmn_dataset *dataset, lmn_error *err)
 {
     lmn_trainer *trainer = NULL;
@@ -152,6 +173,7 @@ static lmn_status train(train_job *job, lmn_world *world, lmn_dataset *dataset, 
     }
     if (status == LMN_OK) {
         say_configuration(job, world, dataset);
+        status = take_parameters(job, world, trainer, err);
     }
     if (status == LMN_OK && job->settings.plan_only) {
         plan_report_print(&job->console, lmn_trainer_plan(trainer));

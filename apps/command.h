@@ -38,5 +38,10 @@ extern const command command_generate;
 extern const command command_inspect;
 extern const command command_allocate;
 extern const command command_plan;
+extern const command command_checkpoint_verify;
+extern const command command_checkpoint_diff;
+extern const command command_checkpoint_prune;
+extern const command command_checkpoint_export;
+extern const command command_checkpoint_import;
 
 #endif

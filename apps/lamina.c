@@ -28,6 +28,11 @@ static const command *const commands[] = {
     &command_generate,
     &command_plan,
     &command_allocate,
+    &command_checkpoint_verify,
+    &command_checkpoint_diff,
+    &command_checkpoint_prune,
+    &command_checkpoint_export,
+    &command_checkpoint_import,
     &command_inspect,
 };
 

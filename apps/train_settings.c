@@ -178,6 +178,14 @@ static const option_row rows[] = {
      .offset = MEMBER(resume),
      .environment = "LAMINA_RESUME",
      .help = "go on from the newest complete checkpoint in --checkpoint-dir, if there is one"},
+    {.name = "init",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(init),
+     .argument = "CKPT",
+     .environment = "LAMINA_INIT",
+     .help = "begin with the parameters of another run's checkpoint, or of the newest in a "
+             "directory, as `lamina checkpoint import` writes them, too; the model must be the "
+             "same. A run that is resumed goes on from its own"},
     {.heading = "Checks:",
      .name = "evaluate-every",
      .type = OPTION_U64,

@@ -36,6 +36,7 @@ typedef struct train_settings {
     const char *checkpoint_every;
     uint64_t keep;
     bool resume;
+    const char *init;
     uint64_t evaluate_every;
     uint64_t verify_every;
     const char *nonfinite;

@@ -62,6 +62,7 @@ typedef struct lmn_file_array {
     size_t n_dims;
     uint64_t dims[8];
     uint64_t bytes;
+    uint64_t offset; /* of its first byte in the file; UINT64_MAX where it is not contiguous */
 } lmn_file_array;
 
 typedef lmn_status (*lmn_array_fn)(void *user, const lmn_file_array *array, lmn_error *err);

@@ -52,6 +52,7 @@
 #include "lamina/tuning.h"
 #include "lamina/version.h"
 #include "lamina/vocabulary.h"
+#include "lamina/weights.h"
 #include "lamina/world.h"
 
 #endif

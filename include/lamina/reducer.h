@@ -199,6 +199,13 @@ void lmn_reducer_settle(lmn_reducer *reducer);
  */
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
 
+/**
+ * To be called after that when lmn_state_was_cut_anew: other ranks go on than wrote the checkpoint.
+ * Means over ranks of what error feedback remembers are what they were; h becomes the mean of the
+ * new h_i. Collective. Errors, the same on all ranks: LMN_ERR_MEMORY, LMN_ERR_COMM.
+ */
+lmn_status lmn_reducer_recut(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
+
 #ifdef __cplusplus
 }
 #endif

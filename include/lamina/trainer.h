@@ -11,6 +11,7 @@
 
 #include "lamina/dataset.h"
 #include "lamina/evaluator.h"
+#include "lamina/parameters.h"
 #include "lamina/plan.h"
 #include "lamina/reducer.h"
 #include "lamina/task.h"
@@ -108,6 +109,10 @@ lmn_status lmn_trainer_create(lmn_world *world, const lmn_dataset *dataset, cons
                               const lmn_trainer_options *options, lmn_trainer **trainer_out,
                               lmn_error *err) LMN_NODISCARD;
 void lmn_trainer_destroy(lmn_trainer *trainer);
+
+/** What the training begins with, before lmn_trainer_run, which reads a checkpoint over it where it
+ *  resumes. The same on all ranks. Borrowed. */
+lmn_parameters *lmn_trainer_parameters(lmn_trainer *trainer);
 
 /** The plan of a training step, for reports. Borrowed. */
 const lmn_plan *lmn_trainer_plan(const lmn_trainer *trainer);

@@ -115,6 +115,11 @@ lmn_status lmn_trainer_create(lmn_world *world, const lmn_dataset *dataset, cons
     return LMN_OK;
 }
 
+lmn_parameters *lmn_trainer_parameters(lmn_trainer *trainer)
+{
+    return trainer->learner.parameters;
+}
+
 const lmn_plan *lmn_trainer_plan(const lmn_trainer *trainer)
 {
     return trainer->learner.plan;

@@ -166,6 +166,14 @@ static void say_resumed(const lmn_trainer *trainer, const char *path)
     const uint64_t total = trainer->settings.total_steps;
     lmn_log_write(log, LMN_LOG_INFO, "going on from %s after %" PRIu64 " of %" PRIu64 " steps",
                   path, trainer->progress.steps, total);
+    const uint64_t ranks = lmn_state_ranks_read(trainer->state);
+    if (lmn_state_was_cut_anew(trainer->state)) {
+        lmn_log_write(log, LMN_LOG_INFO,
+                      "it was written by %" PRIu64 " ranks%s, and %d go on: what error feedback "
+                      "remembers is dealt out anew, with the same means; the global batch stays",
+                      ranks, ranks == (uint64_t)lmn_world_size(trainer->world) ? " elsewhere" : "",
+                      lmn_world_size(trainer->world));
+    }
     if (trainer->identity.total_steps != total) {
         lmn_log_write(log, LMN_LOG_WARN,
                       "the run was to make %" PRIu64 " steps when %s was written, and now %" PRIu64
@@ -187,6 +195,9 @@ static lmn_status load(lmn_trainer *trainer, const char *path, uint64_t step, lm
     status = lmn_agree(trainer->world, status, err);
     if (status == LMN_OK) {
         status = lmn_reducer_restored(trainer->reducer, err);
+    }
+    if (status == LMN_OK && lmn_state_was_cut_anew(trainer->state)) {
+        status = lmn_reducer_recut(trainer->reducer, err);
     }
     if (status == LMN_OK) {
         trainer->progress.steps = step;
