@@ -80,15 +80,19 @@ class Processes:
         return [pid for pid in others if start_time(pid) is not None
                 and (session_of(pid) in sessions or (mark and carries(pid, mark)))]
 
-    def supervise(self, command):
-        """Run a command in a session of its own, recorded while it runs; its exit code."""
+    def start(self, command, **options):
+        """Start a command in a session of its own, and record it; options of subprocess.Popen."""
 
         def record():  # in the child, before it becomes the command, so none can go unrecorded
             (self.records / str(os.getpid())).write_text(str(start_time(os.getpid())))
 
         # pylint: disable=subprocess-popen-preexec-fn # there are no threads
-        child = subprocess.Popen(command, start_new_session=True, preexec_fn=record,
-                                 env={**os.environ, MARK: self.lab_id})
+        return subprocess.Popen(command, start_new_session=True, preexec_fn=record,
+                                env={**os.environ, MARK: self.lab_id}, **options)
+
+    def supervise(self, command):
+        """Run a command as `start` does, recorded while it runs; its exit code."""
+        child = self.start(command)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: child.send_signal(number))
         code = child.wait()
