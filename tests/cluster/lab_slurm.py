@@ -94,8 +94,8 @@ class Slurm:
             "JobRequeue": 1,
             # A lost host is noticed, and a lost job is over, within a test's patience.
             "SlurmdTimeout": 10,
-            "KillWait": 5,
-            "SchedulerParameters": "sched_min_interval=0,batch_sched_delay=0",
+            "KillWait": 2,
+            "SchedulerParameters": "sched_interval=1,sched_min_interval=0,batch_sched_delay=0",
         }
         text = "".join(f"{key}={value}\n" for key, value in lines.items())
         for host in lab.hosts:
@@ -115,7 +115,10 @@ class Slurm:
 
     def _start(self, name, command):
         with (self.folder / f"{name}.out").open("w") as out:
-            return self.lab.processes.start(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            # slurmd's steps become daemons, and write their titles over their environment: they, and
+            # jobs that hide, are known by their ancestor.
+            return self.lab.processes.start(command, adopts=True, stdin=subprocess.DEVNULL,
+                                            stdout=out, stderr=out)
 
     def _complaint(self, name):
         """The last words of a daemon."""
@@ -174,14 +177,3 @@ class Slurm:
             daemons[host] = self._start(host, self.enter(host, [
                 "env", f"SLURM_CONF={conf}", find("slurmd"), "-D", "-N", host, "-f", conf]))
         self._wait(daemons, "idle hosts", lambda: set(self._idle_hosts()) == set(self.lab.hosts))
-
-    def cancel_jobs(self):
-        """Ask for the end of all jobs, as far as anybody still listens."""
-        if not self.is_up or find("scancel") is None:
-            return
-        try:
-            subprocess.run([find("scancel"), "--signal=KILL", "--full", "-u", "root"], timeout=5,
-                           capture_output=True, check=False,
-                           env={**os.environ, **self.environment})
-        except subprocess.TimeoutExpired:
-            pass  # its processes are ended all the same
