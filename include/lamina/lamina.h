@@ -39,6 +39,7 @@
 #include "lamina/sparse.h"
 #include "lamina/spec.h"
 #include "lamina/status.h"
+#include "lamina/sweep.h"
 #include "lamina/task.h"
 #include "lamina/trace.h"
 #include "lamina/trainer.h"

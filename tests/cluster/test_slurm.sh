@@ -57,6 +57,25 @@ wait_until 40 completes killed
 grep -q 'restart 2: 3 ranks' killed.log || fail "no second restart: $(cat killed.log)"
 same_bits killed/run.h5
 
+check "a sweep of two seeds and two compressors, merged into one file"
+sweep=$(SEEDS="3 4" COMPRESS="dense sign" TRAIN=$SOURCE_DIR/slurm/train.sbatch RESTARTS=0 \
+    "$LAB" sbatch --parsable --wait --array=0-3 "$SOURCE_DIR/slurm/array.sbatch" vision \
+    --data tiny.h5 --model mlp:hidden=8 --steps 5 --threads 1) || fail "sbatch: $(cat sweep-*.log)"
+"$PYTHON" - <<'EOF2' || fail "$sweep: $(cat sweep-*.log)"
+import h5py
+with h5py.File("sweep/sweep.h5") as sweep:
+    table = sweep["table"]
+    runs = sorted(zip(table["compress"].asstr()[:], table["seed"][:], table["complete"][:]))
+    assert runs == [("dense", 3, 1), ("dense", 4, 1), ("sign", 3, 1), ("sign", 4, 1)], runs
+    for i, name in enumerate(sorted(sweep["runs"])):
+        run = sweep["runs"][name]
+        assert run["summary"].attrs["param_hash"] == table["param_hash"][i]
+        assert run["steps/loss"].shape == (5,) and run["steps/loss"].attrs["units"] == "nat"
+        assert run["steps/loss"].dims[0][0] == run["steps/step"], "the key of the steps"
+EOF2
+"$LAMINA" inspect sweep/sweep.h5 >inspect.txt
+grep -q '^sweep/0003/run.h5  *sign ' inspect.txt || fail "$(cat inspect.txt)"
+
 check "down ends daemons and jobs, also one that hides, and leaves nothing"
 cat >hide.sh <<'EOF2'
 #!/bin/sh
