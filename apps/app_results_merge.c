@@ -23,15 +23,6 @@ static const option_row rows[] = {
      .help = "file to write; one that is there is replaced"},
 };
 
-static lmn_status merge(const merge_options *options, const option_words *words, lmn_error *err)
-{
-    if (words->count == 0) {
-        return lmn_error_set(err, LMN_ERR_USAGE,
-                             "no results to merge: name the run.h5 of one run or more");
-    }
-    return lmn_sweep_write(options->out, (const char *const *)words->words, words->count, err);
-}
-
 static exit_code run(int argc, char **argv)
 {
     merge_options options = {0};
@@ -52,7 +43,7 @@ static exit_code run(int argc, char **argv)
         return EXIT_CODE_DONE;
     }
     if (status == LMN_OK) {
-        status = merge(&options, &words, &err);
+        status = lmn_sweep_write(options.out, (const char *const *)words.words, words.count, &err);
     }
     if (status == LMN_OK) {
         console_say(&c, "%s: %zu run%s", options.out, words.count, words.count == 1 ? "" : "s");
