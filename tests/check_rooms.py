@@ -13,7 +13,7 @@ import sys
 
 HEADER_ROOM = {
     "base": "status dtype memory random log spec hash clock partition version reduction",
-    "comm": "world collective tuning node",
+    "comm": "world collective tuning node watch",
     "compute": "graph ops plan",
     "models": "model",
     "algos/compress": "compressor sparse",

@@ -46,6 +46,7 @@
 #include "lamina/tuning.h"
 #include "lamina/version.h"
 #include "lamina/vocabulary.h"
+#include "lamina/watch.h"
 #include "lamina/world.h"
 
 #endif
