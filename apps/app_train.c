@@ -14,6 +14,7 @@
 #include "plan_report.h"
 #include "progress.h"
 #include "session.h"
+#include "stall_watch.h"
 #include "text.h"
 #include "train_settings.h"
 
@@ -231,12 +232,17 @@ static lmn_status work(lmn_world *world, void *user, lmn_error *err)
         return status;
     }
     lmn_compute_set_threads(job->threads);
+    lmn_watch *watch = NULL;
     lmn_dataset *dataset = NULL;
-    status = lmn_dataset_open(world, job->settings.data, &dataset, err);
+    status = stall_watch_start(world, job->settings.stall_timeout, &watch, err);
+    if (status == LMN_OK) {
+        status = lmn_dataset_open(world, job->settings.data, &dataset, err);
+    }
     if (status == LMN_OK) {
         status = train(job, world, dataset, err);
     }
     lmn_dataset_close(dataset);
+    lmn_watch_destroy(watch);
     return status;
 }
 
@@ -299,7 +305,8 @@ exit_code train_application_run(const train_application *application, int argc, 
         .details = "A SPEC is a name, or a name with parameters: name:key=value,key=value. Every "
                    "option may also be given by the environment variable named beside it; the "
                    "command line goes before it. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 "
-                   "stopped by SIGTERM, SIGINT or SIGUSR1 with a checkpoint written.",
+                   "stopped by SIGTERM, SIGINT or SIGUSR1 with a checkpoint written, 4 a rank was "
+                   "lost or is late.",
         .n_sets = 2,
         .sets = {application->own, train_settings_rows(&job.settings, application->defaults,
                                                        application->n_defaults, job.rows)}};

@@ -33,6 +33,7 @@ static const command *const commands[] = {
     &command_checkpoint_prune,
     &command_checkpoint_export,
     &command_checkpoint_import,
+    &command_results_merge,
     &command_inspect,
 };
 

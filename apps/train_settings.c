@@ -205,6 +205,15 @@ static const option_row rows[] = {
      .environment = "LAMINA_VERIFY_EVERY",
      .max = COUNT_MAX,
      .help = "compare the parameters of all ranks as often; 0: never"},
+    {.name = "stall-timeout",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(stall_timeout),
+     .argument = "TIME",
+     .environment = "LAMINA_STALL_TIMEOUT",
+     .help =
+         "end the run on all ranks, naming the late one, when nothing is heard of a rank for so "
+         "long or none gets on: 30s, 10m; longer than a step, an evaluation and a checkpoint "
+         "take"},
     {.name = "nonfinite",
      .type = OPTION_TEXT,
      .offset = MEMBER(nonfinite),

@@ -40,6 +40,7 @@ typedef struct train_settings {
     uint64_t evaluate_every;
     uint64_t verify_every;
     const char *nonfinite;
+    const char *stall_timeout;
     const char *trace;
     uint64_t trace_step;
     const char *threads;

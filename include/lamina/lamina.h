@@ -45,6 +45,7 @@
 #include "lamina/sparse.h"
 #include "lamina/spec.h"
 #include "lamina/status.h"
+#include "lamina/sweep.h"
 #include "lamina/task.h"
 #include "lamina/timeplan.h"
 #include "lamina/trace.h"
@@ -52,6 +53,7 @@
 #include "lamina/tuning.h"
 #include "lamina/version.h"
 #include "lamina/vocabulary.h"
+#include "lamina/watch.h"
 #include "lamina/weights.h"
 #include "lamina/world.h"
 

@@ -26,6 +26,7 @@
 #define LMN__DATASET_VERSION    1
 #define LMN__CHECKPOINT_VERSION 2
 #define LMN__RESULTS_VERSION    1
+#define LMN__SWEEP_VERSION      1
 
 #define LMN__H5_DIMS_MAX 8
 

@@ -107,12 +107,15 @@ static lmn__identity own_identity(const lmn_trainer *trainer)
                            .total_steps = trainer->settings.total_steps};
 }
 
+static const lmn_activity saving = {.text = "writing a checkpoint", .waits = false};
+
 lmn_status lmn__trainer_checkpoint(lmn_trainer *trainer, lmn_error *err)
 {
     const lmn_trainer_options *options = &trainer->settings.options;
     trainer->identity = own_identity(trainer);
     trainer->progress.param_hash = lmn_parameters_hash(trainer->learner.parameters);
     lmn_reducer_settle(trainer->reducer);
+    (void)lmn_world_note(trainer->world, &saving);
     const lmn_status status =
         lmn_checkpoint_write(trainer->world, options->checkpoint_directory, trainer->progress.steps,
                              trainer->state, options->checkpoint_keep, err);

@@ -36,6 +36,15 @@ done
 straight=$(json straight.h5 "x['param_hash']")
 case $straight in 0x????????????????) ;; *) fail "param_hash is '$straight'" ;; esac
 
+check "results of several runs are merged into one file, and what holds none is refused"
+expect 0 "$LAMINA" results merge --out sweep.h5 straight.h5 straight.h5
+expect 0 "$LAMINA" inspect sweep.h5
+[ "$(grep -c '^straight.h5  *topk:density=0.02 ' out.txt)" -eq 2 ] || fail "not two runs"
+[ "$(json sweep.h5 "x['arrays']['/runs/0001/steps/loss']['shape']")" = "[$steps]" ] || fail "steps"
+refused 1 "tiny.h5" "$LAMINA" results merge --out other.h5 straight.h5 tiny.h5
+refused 2 "RUN.h5" "$LAMINA" results merge --out other.h5
+[ ! -e other.h5 ] && [ ! -e other.h5.part ] || fail "something was written"
+
 check "a trace shows five steps of both ranks"
 train traced --steps 12 --trace trace.json --trace-step 3
 cat >trace.py <<'END'
