@@ -21,7 +21,7 @@ HEADER_ROOM = {
     "algos/allocate": "allocator timeplan",
     "algos/optim": "optimizer schedule",
     "algos/loss": "loss",
-    "io": "dataset costs results checkpoint import inspect vocabulary augment trace problem shard sweep",
+    "io": "dataset costs results checkpoint import inspect vocabulary augment trace problem shard sweep weights",
     "train": "reducer trainer evaluator task parameters generator convex predict",
     "all": "lamina",
 }
