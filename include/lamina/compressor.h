@@ -58,7 +58,7 @@ typedef enum lmn_combine {
 
 lmn_combine lmn_compressor_combine(const lmn_compressor *compressor, size_t level);
 
-/** A layer as compressors see it: row-major, the first dimension as rows. */
+/** A layer as compressors see it: row-major, its first dimensions as rows. */
 typedef struct lmn_layer_shape {
     size_t count; /* elements */
     size_t rows;  /* divides count; 1 for a layer without a matrix in it */
@@ -110,6 +110,9 @@ lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level,
  */
 void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector,
                                 lmn_layer_shape shape, double *squared_error_out, void *scratch);
+
+/** How much work an error curve is, in any unit: for dealing layers out to ranks. */
+double lmn_compressor_curve_work(const lmn_compressor *compressor, lmn_layer_shape shape);
 
 /* ------------------------------------------------------------------ v, tile by tile */
 
