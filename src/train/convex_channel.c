@@ -10,6 +10,7 @@
 #include "convex_channel_internal.h"
 #include "lamina/memory.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -190,6 +191,7 @@ bool lmn__channel_is_own(const lmn__convex_channel *channel, size_t worker)
 void lmn__channel_take_sent(const lmn__convex_channel *channel, lmn__convex_sending *sending,
                             size_t worker, const double *whole, const float *decoded)
 {
+    assert(whole != NULL || decoded != NULL);
     const size_t dimension = channel->shape.count;
     double *const tracked = sending->tracked == NULL ? NULL : sending->tracked + worker * dimension;
     double *const own = lmn__channel_is_own(channel, worker)

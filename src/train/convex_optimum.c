@@ -14,6 +14,7 @@
 #include "convex_internal.h"
 #include "lamina/memory.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -176,6 +177,7 @@ static lmn_status measure(newton *n, lmn_error *err)
 /* Down to where rounding ends it. */
 static lmn_status minimise(newton *n, lmn_error *err)
 {
+    assert(n->x != NULL);
     memcpy(n->x, n->problem->start, n->problem->dimension * sizeof *n->x);
     lmn_status status = measure(n, err);
     bool moves = true;
