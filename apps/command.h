@@ -35,5 +35,6 @@ extern const command command_train_text;
 extern const command command_eval;
 extern const command command_generate;
 extern const command command_inspect;
+extern const command command_allocate;
 
 #endif

@@ -21,7 +21,7 @@ HEADER_ROOM = {
     "algos/allocate": "allocator",
     "algos/optim": "optimizer schedule",
     "algos/loss": "loss",
-    "io": "dataset results checkpoint import inspect vocabulary augment trace",
+    "io": "dataset costs results checkpoint import inspect vocabulary augment trace",
     "train": "reducer trainer evaluator task parameters generator",
     "all": "lamina",
 }

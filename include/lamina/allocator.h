@@ -89,18 +89,53 @@ typedef struct lmn_lgreco_problem {
 
 /**
  * Solve by dynamic programming over the discretised budget. Errors are rounded up to buckets, so
- * the budget is never exceeded; the answer is optimal to that rounding. Ties go to the smaller
- * error, then to the lower level. levels_out    [n_layers], written only when feasible feasible_out
- * false when no assignment fits scratch       [lmn_lgreco_scratch_bytes], 64-byte aligned Time
- * n_layers * n_levels * buckets. Errors: LMN_ERR_ARGUMENT. Method: I. Markov, K. Alimohammadi, E.
- * Frantar, D. Alistarh, "L-GreCo: Layerwise-adaptive gradient compression for efficient and
- * accurate deep learning", MLSys 2024, arXiv:2210.17357.
+ * the budget is never exceeded; the answer is optimal to that rounding; small problems are
+ * solved exactly. Ties go to the smaller error, then to the lower level.
+ * levels_out    [n_layers], written only when feasible
+ * feasible_out  false when no assignment fits
+ * scratch       [lmn_lgreco_scratch_bytes], 64-byte aligned
+ * Time n_layers * n_levels * buckets. Errors: LMN_ERR_ARGUMENT.
+ * Method: I. Markov, K. Alimohammadi, E. Frantar, D. Alistarh, "L-GreCo: Layerwise-adaptive
+ * gradient compression for efficient and accurate deep learning", MLSys 2024, arXiv:2210.17357.
  */
 lmn_status lmn_lgreco_solve(const lmn_lgreco_problem *problem, void *scratch, size_t *levels_out,
                             bool *feasible_out, lmn_error *err) LMN_NODISCARD;
 
 /** Bytes of scratch memory that lmn_lgreco_solve needs. */
 size_t lmn_lgreco_scratch_bytes(size_t n_layers, size_t buckets);
+
+/** What a stated table is solved under. */
+typedef struct lmn_cost_limits {
+    double alpha;     /* budget: alpha times what the static levels' errors add up to */
+    size_t buckets;   /* resolution of the budget, as in lmn_lgreco_problem */
+    bool takes_roots; /* the square roots of the table's errors are added up */
+} lmn_cost_limits;
+
+/** The outcome; plain data. */
+typedef struct lmn_cost_answer {
+    bool is_feasible; /* some assignment keeps the budget; else bytes and error are 0 */
+    uint64_t bytes;
+    double error; /* at most the budget */
+    uint64_t static_bytes;
+    double static_error;
+    double budget;
+    double least_error; /* what the errors add up to at least, whatever the levels */
+} lmn_cost_answer;
+
+/**
+ * Solve a cost table as it is stated: level 0 is a level like any other. Never more bytes than the
+ * static levels where those keep the budget, which they do for alpha of at least 1.
+ * levels_out  [n_layers] written when feasible
+ * scratch     [lmn_cost_table_scratch_bytes], 64-byte aligned
+ * Errors: LMN_ERR_NONFINITE (an error that is NaN, infinite or negative), LMN_ERR_ARGUMENT (a
+ * static level that does not exist, alpha, sums that overflow), those of lmn_lgreco_solve.
+ */
+lmn_status lmn_cost_table_solve(const lmn_cost_table *table, const lmn_cost_limits *limits,
+                                void *scratch, size_t *levels_out, lmn_cost_answer *answer_out,
+                                lmn_error *err) LMN_NODISCARD;
+
+/** Bytes of scratch memory that lmn_cost_table_solve needs; SIZE_MAX when too many to count. */
+size_t lmn_cost_table_scratch_bytes(size_t n_layers, size_t n_levels, size_t buckets);
 
 /** Allocators that exist, for help texts: entry `index`, or NULL past the last. */
 const lmn_spec_entry *lmn_allocator_entry(size_t index);

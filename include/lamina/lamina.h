@@ -12,6 +12,7 @@
 #include "lamina/clock.h"
 #include "lamina/collective.h"
 #include "lamina/compressor.h"
+#include "lamina/costs.h"
 #include "lamina/dataset.h"
 #include "lamina/dtype.h"
 #include "lamina/evaluator.h"

@@ -10,11 +10,11 @@ expect 0 "$LAMINA" --version
 grep -q '^lamina [0-9]' out.txt || fail "no version"
 expect 0 "$LAMINA" --help
 for command in "data import idx" "data import cifar" "data import libsvm" "data import numpy" \
-    "data import csv" "data import text" "train vision" "train text" eval generate inspect; do
+    "data import csv" "data import text" "train vision" "train text" eval generate allocate inspect; do
     grep -q "lamina $command" out.txt || fail "--help does not list '$command'"
 done
 for command in "data import idx" "data import cifar" "data import libsvm" "data import numpy" \
-    "data import csv" "data import text" "train vision" "train text" eval generate inspect; do
+    "data import csv" "data import text" "train vision" "train text" eval generate allocate inspect; do
     # shellcheck disable=SC2086 # the command is several words
     expect 0 "$LAMINA" $command --help
     grep -q "^Usage: lamina $command" out.txt || fail "no usage of '$command'"

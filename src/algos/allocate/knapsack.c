@@ -11,10 +11,11 @@
  * Only two rows are kept, with the level chosen at every (l, b) to walk back. Since q is rounded up
  * and the unit down, sum error <= unit * sum q <= unit * n <= budget without exception, and errors
  * of 0 take no bucket. A budget below the number of buckets is solved exactly, one error a bucket.
+ * Problems that are small enough are solved without rounding instead (front.c).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "lamina/allocator.h"
+#include "front_internal.h"
 #include "lamina/memory.h"
 
 #include <string.h>
@@ -39,7 +40,9 @@ size_t lmn_lgreco_scratch_bytes(size_t n_layers, size_t buckets)
     if (buckets >= SIZE_MAX / 32 || (n_layers > 0 && row > SIZE_MAX / 2 / n_layers)) {
         return SIZE_MAX;
     }
-    return 2 * lmn_align_up(row * sizeof(uint64_t)) + lmn_align_up(row * n_layers);
+    const size_t table = 2 * lmn_align_up(row * sizeof(uint64_t)) + lmn_align_up(row * n_layers);
+    const size_t front = lmn__front_scratch_bytes(n_layers);
+    return table > front ? table : front;
 }
 
 static lmn_status check_problem(const lmn_lgreco_problem *problem, lmn_error *err)
@@ -141,13 +144,9 @@ static void walk_back(const knapsack *table, size_t *levels_out)
     }
 }
 
-lmn_status lmn_lgreco_solve(const lmn_lgreco_problem *problem, void *scratch, size_t *levels_out,
-                            bool *feasible_out, lmn_error *err)
+static void solve_rounded(const lmn_lgreco_problem *problem, void *scratch, size_t *levels_out,
+                          bool *feasible_out)
 {
-    const lmn_status status = check_problem(problem, err);
-    if (status != LMN_OK) {
-        return status;
-    }
     knapsack table = lay_out(problem, scratch);
     for (size_t b = 0; b <= table.n_buckets; b++) {
         table.previous[b] = 0;
@@ -160,5 +159,20 @@ lmn_status lmn_lgreco_solve(const lmn_lgreco_problem *problem, void *scratch, si
         walk_back(&table, levels_out);
     }
     *feasible_out = is_feasible;
+}
+
+lmn_status lmn_lgreco_solve(const lmn_lgreco_problem *problem, void *scratch, size_t *levels_out,
+                            bool *feasible_out, lmn_error *err)
+{
+    const lmn_status status = check_problem(problem, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    const lmn__front_outcome outcome = lmn__front_solve(problem, scratch, levels_out);
+    if (outcome != LMN__FRONT_TOO_LONG) {
+        *feasible_out = outcome == LMN__FRONT_SOLVED;
+        return LMN_OK;
+    }
+    solve_rounded(problem, scratch, levels_out, feasible_out);
     return LMN_OK;
 }

@@ -2,11 +2,9 @@
  * L-GreCo: per layer the level that makes the sum of bytes smallest, while the sum of errors stays
  * within alpha times what the uniform levels would cause.
  *
- * Errors are put into whole numbers, in units of 2^-40 of the uniform assignment's error, rounded
- * up; from there on everything is integer arithmetic, so all ranks decide alike and the budget
- * holds exactly. The uniform assignment competes with the solution, whose errors are rounded to
- * buckets: where it fits the budget, nothing larger is ever chosen. A level that would send no less
- * than dense counts as dense.
+ * A level that would send no less than dense counts as dense. All ranks decide alike, since they
+ * have the same table and budget.c is deterministic. Where the uniform assignment fits the budget,
+ * nothing larger is ever chosen.
  *
  * Source: I. Markov, K. Alimohammadi, E. Frantar, D. Alistarh, "L-GreCo: layerwise-adaptive
  * gradient compression for efficient and accurate deep learning", MLSys 2024, arXiv:2210.17357.
@@ -14,6 +12,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "allocate_internal.h"
+#include "budget_internal.h"
 #include "lamina/memory.h"
 
 #include <assert.h>
@@ -90,11 +89,10 @@ static lmn__allocation_times times(const void *config_memory)
 typedef struct decision {
     const lmn_cost_table *table;
     uint64_t *bytes; /* [n_layers][n_levels], never more than dense */
-    uint64_t *error; /* [n_layers][n_levels] in units */
+    double *error;   /* [n_layers][n_levels] in the norm */
+    size_t *uniform; /* [n_layers] */
     size_t *levels;  /* [n_layers] the solution */
     void *scratch;   /* of the solver */
-    double unit;     /* error that one unit stands for */
-    uint64_t budget; /* units */
 } decision;
 
 static size_t table_bytes(size_t n_layers, size_t n_levels)
@@ -110,36 +108,25 @@ static size_t levels_bytes(size_t n_layers)
 static size_t workspace_bytes(const void *config_memory, size_t n_layers, size_t n_levels)
 {
     const lgreco_config *config = config_memory;
-    if (n_levels > 0 && n_layers > SIZE_MAX / 64 / n_levels) {
+    const size_t scratch_bytes = lmn__budget_scratch_bytes(n_layers, n_levels, config->buckets);
+    if (scratch_bytes == SIZE_MAX) {
         return SIZE_MAX;
     }
-    const size_t head_bytes = 2 * table_bytes(n_layers, n_levels) + levels_bytes(n_layers);
-    const size_t scratch_bytes = lmn_lgreco_scratch_bytes(n_layers, config->buckets);
+    const size_t head_bytes = 2 * table_bytes(n_layers, n_levels) + 2 * levels_bytes(n_layers);
     return scratch_bytes > SIZE_MAX - head_bytes ? SIZE_MAX : head_bytes + scratch_bytes;
 }
 
 /* Cut the workspace, which holds at least workspace_bytes for the decision's table. */
-static void lay_out(decision *d, unsigned char *workspace)
+static decision lay_out(const lmn_cost_table *table, unsigned char *workspace)
 {
-    const size_t one_table = table_bytes(d->table->n_layers, d->table->n_levels);
-    d->bytes = (void *)workspace;
-    d->error = (void *)(workspace + one_table);
-    d->levels = (void *)(workspace + 2 * one_table);
-    d->scratch = workspace + 2 * one_table + levels_bytes(d->table->n_layers);
-}
-
-static lmn_status check_errors(const lmn_cost_table *table, lmn_error *err)
-{
-    for (size_t cell = 0; cell < table->n_layers * table->n_levels; cell++) {
-        if (!isfinite(table->error[cell]) || table->error[cell] < 0.0) {
-            return lmn_error_set(err, LMN_ERR_NONFINITE,
-                                 "lgreco: the error of layer %zu at level %zu is %g; levels are "
-                                 "kept",
-                                 cell / table->n_levels, cell % table->n_levels,
-                                 table->error[cell]);
-        }
-    }
-    return LMN_OK;
+    const size_t one_table = table_bytes(table->n_layers, table->n_levels);
+    const size_t one_list = levels_bytes(table->n_layers);
+    return (decision){.table = table,
+                      .bytes = (void *)workspace,
+                      .error = (void *)(workspace + one_table),
+                      .uniform = (void *)(workspace + 2 * one_table),
+                      .levels = (void *)(workspace + 2 * one_table + one_list),
+                      .scratch = workspace + 2 * one_table + 2 * one_list};
 }
 
 /* The level that is really used: dense where a level saves nothing. */
@@ -160,136 +147,66 @@ static double real_error(const lgreco_config *config, const lmn_cost_table *tabl
     return config->norm == NORM_L2 ? sqrt(error) : error;
 }
 
-/* The unit, 0 when the uniform levels cause no error that could be shared out. */
-static double choose_unit(const lgreco_config *config, const lmn_cost_table *table)
-{
-    double total = 0.0;
-    for (size_t layer = 0; layer < table->n_layers; layer++) {
-        total += real_error(config, table, layer, table->static_level[layer]);
-    }
-    const double unit = ldexp(total, -40);
-    return unit < DBL_MIN ? 0.0 : unit;
-}
-
-/* Round up; what no budget could hold becomes a level that is not allowed. */
-static uint64_t to_units(double error, double unit)
-{
-    const double units = ceil(error / unit);
-    return units < 0x1p62 ? (uint64_t)units : UINT64_MAX;
-}
-
 static void fill_tables(decision *d, const lgreco_config *config)
 {
     const lmn_cost_table *table = d->table;
-    uint64_t static_error = 0;
     for (size_t layer = 0; layer < table->n_layers; layer++) {
         const size_t row = layer * table->n_levels;
         for (size_t level = 0; level < table->n_levels; level++) {
             d->bytes[row + level] = table->bytes[row + real_level(table, layer, level)];
-            d->error[row + level] = to_units(real_error(config, table, layer, level), d->unit);
+            d->error[row + level] = real_error(config, table, layer, level);
         }
-        static_error += d->error[row + table->static_level[layer]];
-    }
-    d->budget = (uint64_t)((double)static_error * config->alpha);
-}
-
-/* What an assignment costs, in whole numbers. */
-typedef struct totals {
-    uint64_t bytes;
-    uint64_t error;
-} totals;
-
-static totals add_up(const decision *d, const size_t *levels)
-{
-    totals sum = {0};
-    for (size_t layer = 0; layer < d->table->n_layers; layer++) {
-        const size_t cell = layer * d->table->n_levels + levels[layer];
-        sum.bytes += d->bytes[cell];
-        sum.error += d->error[cell];
-    }
-    return sum;
-}
-
-/* Whether the uniform assignment is allowed and beats the solution. */
-static bool uniform_wins(totals uniform, totals solution, uint64_t budget)
-{
-    if (uniform.error > budget || uniform.bytes > solution.bytes) {
-        return false;
-    }
-    return uniform.bytes < solution.bytes || uniform.error < solution.error;
-}
-
-/* Nothing to share out: report the levels handed in. */
-static void keep(const lgreco_config *config, const lmn_cost_table *table, const size_t *levels,
-                 lmn_allocation_report *report)
-{
-    for (size_t layer = 0; layer < table->n_layers; layer++) {
-        const uint64_t *bytes = table->bytes + layer * table->n_levels;
-        report->bytes += bytes[real_level(table, layer, levels[layer])];
-        report->static_bytes += bytes[real_level(table, layer, table->static_level[layer])];
-        report->error += real_error(config, table, layer, levels[layer]);
+        d->uniform[layer] = real_level(table, layer, table->static_level[layer]);
     }
 }
 
 /* Take over an assignment, with dense where its levels save nothing. */
-static bool take(const decision *d, const size_t *chosen, size_t *levels)
+static bool take(const decision *d, size_t *levels)
 {
     bool changed = false;
     for (size_t layer = 0; layer < d->table->n_layers; layer++) {
-        const size_t level = real_level(d->table, layer, chosen[layer]);
+        const size_t level = real_level(d->table, layer, d->levels[layer]);
         changed = changed || levels[layer] != level;
         levels[layer] = level;
     }
     return changed;
 }
 
-static lmn_status choose(const decision *d, const lgreco_config *config, size_t *levels,
-                         lmn_allocation_report *report, lmn_error *err)
-{
-    const lmn_lgreco_problem problem = {.n_layers = d->table->n_layers,
-                                        .n_levels = d->table->n_levels,
-                                        .bytes = d->bytes,
-                                        .error = d->error,
-                                        .budget = d->budget,
-                                        .buckets = config->buckets};
-    bool feasible = false;
-    const lmn_status status = lmn_lgreco_solve(&problem, d->scratch, d->levels, &feasible, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    assert(feasible); /* level 0 takes no part of the budget */
-    const totals uniform = add_up(d, d->table->static_level);
-    const totals solution = add_up(d, d->levels);
-    const bool is_uniform = uniform_wins(uniform, solution, d->budget);
-    const totals sum = is_uniform ? uniform : solution;
-    report->bytes = sum.bytes;
-    report->static_bytes = uniform.bytes;
-    report->error = (double)sum.error * d->unit;
-    report->budget = (double)d->budget * d->unit;
-    report->changed = take(d, is_uniform ? d->table->static_level : d->levels, levels);
-    return LMN_OK;
-}
-
 static lmn_status decide(const void *config_memory, void *workspace, const lmn_cost_table *table,
                          size_t *levels, lmn_allocation_report *report_out, lmn_error *err)
 {
     const lgreco_config *config = config_memory;
-    lmn_allocation_report report = {0};
-    lmn_status status = check_errors(table, err);
+    lmn_status status = lmn__budget_check_errors(table, "lgreco", err);
     if (status != LMN_OK) {
         return status;
     }
-    decision d = {.table = table, .unit = choose_unit(config, table)};
-    if (d.unit == 0.0) {
-        keep(config, table, levels, &report);
-        *report_out = report;
+    decision d = lay_out(table, workspace);
+    fill_tables(&d, config);
+    lmn__budget_problem problem = {.n_layers = table->n_layers,
+                                   .n_levels = table->n_levels,
+                                   .bytes = d.bytes,
+                                   .error = d.error,
+                                   .static_level = d.uniform,
+                                   .buckets = config->buckets};
+    const lmn__totals uniform = lmn__budget_totals(&problem, d.uniform);
+    problem.budget = fmin(uniform.error * config->alpha, DBL_MAX);
+    lmn__budget_answer answer = {0};
+    if (problem.budget < DBL_MIN) {
+        /* Nothing to share out: report the levels handed in. */
+        answer.totals = lmn__budget_totals(&problem, levels);
+        *report_out = (lmn_allocation_report){.bytes = answer.totals.bytes,
+                                              .static_bytes = uniform.bytes,
+                                              .error = answer.totals.error};
         return LMN_OK;
     }
-    lay_out(&d, workspace);
-    fill_tables(&d, config);
-    status = choose(&d, config, levels, &report, err);
+    status = lmn__budget_solve(&problem, d.scratch, d.levels, &answer, err);
     if (status == LMN_OK) {
-        *report_out = report;
+        assert(answer.is_feasible); /* level 0 takes no part of the budget */
+        *report_out = (lmn_allocation_report){.bytes = answer.totals.bytes,
+                                              .static_bytes = uniform.bytes,
+                                              .error = answer.totals.error,
+                                              .budget = problem.budget,
+                                              .changed = take(&d, levels)};
     }
     return status;
 }
