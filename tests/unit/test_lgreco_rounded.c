@@ -24,7 +24,7 @@
 #define CELLS   (LAYERS * LEVELS)
 #define BUCKETS ((size_t)1500)
 
-/* Errors of 20 bits: fronts double with every layer, so the exact way gives up. */
+/* Every level is of use and hardly two sums are equal, so that the exact way gives up. */
 typedef struct instance {
     uint64_t bytes[CELLS];
     uint64_t error[CELLS];
@@ -39,9 +39,11 @@ static instance random_instance(uint32_t seed)
     instance p = {.budget = 0};
     for (size_t cell = 0; cell < CELLS; cell++) {
         const size_t level = cell % LEVELS;
-        p.bytes[cell] = (words[cell] & 0xFFFFF) * (LEVELS - level) + 1;
-        p.error[cell] = level == 0 ? 0 : (words[CELLS + cell] & 0xFFFFF) * level;
-        p.budget += level == LEVELS / 2 ? p.error[cell] / (1 + seed % 4) : 0;
+        const uint64_t size = 1000 + words[cell - level] % 100000;
+        const uint64_t weight = 1000 + words[CELLS + cell - level] % 100000;
+        p.bytes[cell] = size * (LEVELS - level) * (LEVELS - level) + words[cell] % 1000;
+        p.error[cell] = level == 0 ? 0 : weight * level * level * level + words[CELLS + cell] % 999;
+        p.budget += level == LEVELS / 2 ? p.error[cell] / (1 + seed % 3) : 0;
         if (level > 0 && words[cell] % 23 == 0) {
             p.error[cell] = UINT64_MAX;
         }
