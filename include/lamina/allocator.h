@@ -45,6 +45,12 @@ bool lmn_allocator_observes(const lmn_allocator *allocator, uint64_t step);
 bool lmn_allocator_adjusts(const lmn_allocator *allocator, uint64_t step);
 
 /**
+ * True when decisions depend on earlier ones (accordion): lmn_cost_table.memory then holds one
+ * number of each layer, zeroed at first, and belongs to a checkpoint.
+ */
+bool lmn_allocator_remembers(const lmn_allocator *allocator);
+
+/**
  * Costs of every layer at every level, row-major [n_layers][n_levels]. A level of no fewer bytes
  * than level 0 counts as level 0, without error.
  */
@@ -53,6 +59,9 @@ typedef struct lmn_cost_table {
     size_t n_levels;
     const uint64_t *bytes; /* that all ranks together send for the layer, collective included */
     const double *error;   /* squared error, mean over ranks; finite and not negative */
+    const double *energy;  /* [n_layers] squared norm of the vectors, mean over ranks; NULL: not
+                              known, which allocators that remember refuse */
+    double *memory;        /* [n_layers] of allocators that remember: in and out; else unused */
     const size_t *static_level; /* [n_layers] the level of the uniform assignment */
 } lmn_cost_table;
 
@@ -69,9 +78,10 @@ typedef struct lmn_allocation_report {
  * Decide the levels.
  * levels  [n_layers] in: current levels; out: new ones; unchanged where nothing can be decided (all
  *         gradients zero)
- * No heap allocation. Errors, with levels unchanged: LMN_ERR_NONFINITE (lgreco: an error that is
- * NaN, infinite or negative), LMN_ERR_ARGUMENT (a table larger than lmn_allocator_create was told,
- * or a level that does not exist).
+ * No heap allocation. Errors, with levels and memory unchanged: LMN_ERR_NONFINITE (an error or an
+ * energy that is NaN, infinite or negative; uniform does not look), LMN_ERR_ARGUMENT (a table
+ * larger than lmn_allocator_create was told, a level that does not exist, or no energy or memory
+ * where they are wanted).
  */
 lmn_status lmn_allocator_decide(lmn_allocator *allocator, const lmn_cost_table *table,
                                 size_t *levels, lmn_allocation_report *report_out,

@@ -11,33 +11,33 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "accordion_internal.h"
 #include "allocate_internal.h"
 #include "budget_internal.h"
 #include "lamina/memory.h"
 
-#include <assert.h>
 #include <float.h>
 #include <math.h>
+
+/* Levels are bytes in the solver. */
+#define LEVEL_MAX 255
 
 typedef enum error_norm { NORM_L2SQ = 0, NORM_L2 = 1 } error_norm;
 
 typedef struct lgreco_config {
+    lmn__calendar calendar; /* first */
     double alpha;
-    uint64_t every;
-    uint64_t warmup;
-    uint64_t window;
     uint64_t buckets;
     uint64_t norm; /* error_norm */
+    uint64_t min, max;
+    bool follows_accordion;
 } lgreco_config;
 
-static const lgreco_config defaults = {
-    .alpha = 1.0,
-    .every = 200,
-    .warmup = 20,
-    .window = 10,
-    .buckets = 10000,
-    .norm = NORM_L2SQ,
-};
+static const lgreco_config defaults = {.calendar = LMN__CALENDAR_DEFAULTS,
+                                       .alpha = 1.0,
+                                       .buckets = 10000,
+                                       .norm = NORM_L2SQ,
+                                       .max = LEVEL_MAX};
 
 static const lmn_spec_field fields[] = {
     {.key = "alpha",
@@ -47,24 +47,7 @@ static const lmn_spec_field fields[] = {
      .max = 1e6,
      .min_exclusive = true,
      .help = "error allowed, relative to that of the uniform levels (1)"},
-    {.key = "every",
-     .type = LMN_SPEC_U64,
-     .offset = offsetof(lgreco_config, every),
-     .min = 1.0,
-     .max = 1e15,
-     .help = "steps between decisions (200)"},
-    {.key = "warmup",
-     .type = LMN_SPEC_U64,
-     .offset = offsetof(lgreco_config, warmup),
-     .min = 0.0,
-     .max = 1e15,
-     .help = "dense steps at the start, after which the first decision is made (20)"},
-    {.key = "window",
-     .type = LMN_SPEC_U64,
-     .offset = offsetof(lgreco_config, window),
-     .min = 1.0,
-     .max = 1e15,
-     .help = "steps before a decision whose mean vector is measured (10)"},
+    LMN__CALENDAR_FIELDS,
     {.key = "buckets",
      .type = LMN_SPEC_U64,
      .offset = offsetof(lgreco_config, buckets),
@@ -76,13 +59,39 @@ static const lmn_spec_field fields[] = {
      .offset = offsetof(lgreco_config, norm),
      .choices = "l2sq|l2",
      .help = "what is added up over layers: squared errors or their roots (l2sq)"},
+    {.key = "min",
+     .type = LMN_SPEC_U64,
+     .offset = offsetof(lgreco_config, min),
+     .min = 0.0,
+     .max = LEVEL_MAX,
+     .help = "lowest level that may be chosen, besides the uniform one; 0 is dense (0)"},
+    {.key = "max",
+     .type = LMN_SPEC_U64,
+     .offset = offsetof(lgreco_config, max),
+     .min = 0.0,
+     .max = LEVEL_MAX,
+     .help = "highest level that may be chosen, besides the uniform one (the last there is)"},
+    {.key = "accordion",
+     .type = LMN_SPEC_BOOL,
+     .offset = offsetof(lgreco_config, follows_accordion),
+     .help = "the error allowed is that of the levels that `accordion` would take, not of the "
+             "uniform ones (no)"},
 };
 
-static lmn__allocation_times times(const void *config_memory)
+static lmn_status complete(void *config_memory, lmn_error *err)
 {
     const lgreco_config *config = config_memory;
-    return (lmn__allocation_times){
-        .warmup = config->warmup, .every = config->every, .window = config->window};
+    if (config->min > config->max) {
+        return lmn_error_set(err, LMN_ERR_USAGE, "allocator 'lgreco': min=%llu is above max=%llu",
+                             (unsigned long long)config->min, (unsigned long long)config->max);
+    }
+    return LMN_OK;
+}
+
+static bool remembers(const void *config_memory)
+{
+    const lgreco_config *config = config_memory;
+    return config->follows_accordion;
 }
 
 /* A decision under way; arrays lie in the workspace. */
@@ -90,7 +99,7 @@ typedef struct decision {
     const lmn_cost_table *table;
     uint64_t *bytes; /* [n_layers][n_levels], never more than dense */
     double *error;   /* [n_layers][n_levels] in the norm */
-    size_t *uniform; /* [n_layers] */
+    size_t *limit;   /* [n_layers] levels whose error is the budget, for alpha = 1 */
     size_t *levels;  /* [n_layers] the solution */
     void *scratch;   /* of the solver */
 } decision;
@@ -124,59 +133,62 @@ static decision lay_out(const lmn_cost_table *table, unsigned char *workspace)
     return (decision){.table = table,
                       .bytes = (void *)workspace,
                       .error = (void *)(workspace + one_table),
-                      .uniform = (void *)(workspace + 2 * one_table),
+                      .limit = (void *)(workspace + 2 * one_table),
                       .levels = (void *)(workspace + 2 * one_table + one_list),
                       .scratch = workspace + 2 * one_table + 2 * one_list};
 }
 
-/* The level that is really used: dense where a level saves nothing. */
-static size_t real_level(const lmn_cost_table *table, size_t layer, size_t level)
+/* Where dense is what the budget is made of, it may stay. */
+static bool may_have(const lgreco_config *config, const decision *d, size_t layer, size_t level)
 {
-    const uint64_t *bytes = table->bytes + layer * table->n_levels;
-    return bytes[level] >= bytes[0] ? 0 : level;
+    return level == d->limit[layer] || (level >= config->min && level <= config->max);
 }
 
-/* The error of a level, in the norm of the configuration. */
-static double real_error(const lgreco_config *config, const lmn_cost_table *table, size_t layer,
-                         size_t level)
+/* The error of a level, in the norm of the configuration; infinite where it may not be chosen. */
+static double real_error(const lgreco_config *config, const decision *d, size_t layer, size_t level)
 {
-    if (real_level(table, layer, level) == 0) {
+    if (!may_have(config, d, layer, level)) {
+        return INFINITY;
+    }
+    if (lmn__real_level(d->table, layer, level) == 0) {
         return 0.0;
     }
-    const double error = table->error[layer * table->n_levels + level];
+    const double error = d->table->error[layer * d->table->n_levels + level];
     return config->norm == NORM_L2 ? sqrt(error) : error;
 }
 
 static void fill_tables(decision *d, const lgreco_config *config)
 {
     const lmn_cost_table *table = d->table;
+    const size_t *named = table->static_level;
+    if (config->follows_accordion) {
+        const lmn__accordion_rule rule = LMN__ACCORDION_DEFAULTS;
+        lmn__accordion_levels(&rule, table, d->levels);
+        named = d->levels;
+    }
     for (size_t layer = 0; layer < table->n_layers; layer++) {
         const size_t row = layer * table->n_levels;
+        d->limit[layer] = lmn__real_level(table, layer, named[layer]);
         for (size_t level = 0; level < table->n_levels; level++) {
-            d->bytes[row + level] = table->bytes[row + real_level(table, layer, level)];
-            d->error[row + level] = real_error(config, table, layer, level);
+            d->bytes[row + level] = table->bytes[row + lmn__real_level(table, layer, level)];
+            d->error[row + level] = real_error(config, d, layer, level);
         }
-        d->uniform[layer] = real_level(table, layer, table->static_level[layer]);
     }
 }
 
-/* Take over an assignment, with dense where its levels save nothing. */
-static bool take(const decision *d, size_t *levels)
+static lmn_status check(const lgreco_config *config, const lmn_cost_table *table, lmn_error *err)
 {
-    bool changed = false;
-    for (size_t layer = 0; layer < d->table->n_layers; layer++) {
-        const size_t level = real_level(d->table, layer, d->levels[layer]);
-        changed = changed || levels[layer] != level;
-        levels[layer] = level;
-    }
-    return changed;
+    const lmn_status status = lmn__budget_check_errors(table, "lgreco", err);
+    return status == LMN_OK && config->follows_accordion
+               ? lmn__accordion_check(table, "lgreco", err)
+               : status;
 }
 
 static lmn_status decide(const void *config_memory, void *workspace, const lmn_cost_table *table,
                          size_t *levels, lmn_allocation_report *report_out, lmn_error *err)
 {
     const lgreco_config *config = config_memory;
-    lmn_status status = lmn__budget_check_errors(table, "lgreco", err);
+    lmn_status status = check(config, table, err);
     if (status != LMN_OK) {
         return status;
     }
@@ -186,29 +198,28 @@ static lmn_status decide(const void *config_memory, void *workspace, const lmn_c
                                    .n_levels = table->n_levels,
                                    .bytes = d.bytes,
                                    .error = d.error,
-                                   .static_level = d.uniform,
+                                   .static_level = d.limit,
                                    .buckets = config->buckets};
-    const lmn__totals uniform = lmn__budget_totals(&problem, d.uniform);
-    problem.budget = fmin(uniform.error * config->alpha, DBL_MAX);
+    problem.budget = fmin(lmn__budget_totals(&problem, d.limit).error * config->alpha, DBL_MAX);
+    lmn_allocation_report report = lmn__report_levels(table, levels);
     lmn__budget_answer answer = {0};
-    if (problem.budget < DBL_MIN) {
-        /* Nothing to share out: report the levels handed in. */
-        answer.totals = lmn__budget_totals(&problem, levels);
-        *report_out = (lmn_allocation_report){.bytes = answer.totals.bytes,
-                                              .static_bytes = uniform.bytes,
-                                              .error = answer.totals.error};
-        return LMN_OK;
+    if (problem.budget >= DBL_MIN) {
+        status = lmn__budget_solve(&problem, d.scratch, d.levels, &answer, err);
     }
-    status = lmn__budget_solve(&problem, d.scratch, d.levels, &answer, err);
-    if (status == LMN_OK) {
-        assert(answer.is_feasible); /* level 0 takes no part of the budget */
-        *report_out = (lmn_allocation_report){.bytes = answer.totals.bytes,
-                                              .static_bytes = uniform.bytes,
-                                              .error = answer.totals.error,
-                                              .budget = problem.budget,
-                                              .changed = take(&d, levels)};
+    if (status != LMN_OK) {
+        return status;
     }
-    return status;
+    if (answer.is_feasible) {
+        report.bytes = answer.totals.bytes;
+        report.error = answer.totals.error;
+        report.budget = problem.budget;
+        report.changed = lmn__take_levels(table, d.levels, levels);
+    }
+    if (config->follows_accordion) {
+        lmn__accordion_remember(table);
+    }
+    *report_out = report;
+    return LMN_OK;
 }
 
 const lmn__allocator_kind lmn__allocator_lgreco = {
@@ -217,8 +228,10 @@ const lmn__allocator_kind lmn__allocator_lgreco = {
                          .fields = fields,
                          .n_fields = sizeof fields / sizeof fields[0]},
                .config_bytes = sizeof(lgreco_config),
-               .defaults = &defaults},
-    .times = times,
+               .defaults = &defaults,
+               .complete = complete},
+    .times = lmn__calendar_times,
+    .remembers = remembers,
     .workspace_bytes = workspace_bytes,
     .decide = decide,
 };
