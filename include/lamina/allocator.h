@@ -44,6 +44,9 @@ bool lmn_allocator_observes(const lmn_allocator *allocator, uint64_t step);
 /** True when levels are decided anew after this step. */
 bool lmn_allocator_adjusts(const lmn_allocator *allocator, uint64_t step);
 
+/** True when each error curve is to be taken by one rank only (curves=dealt), not by all. */
+bool lmn_allocator_deals_curves(const lmn_allocator *allocator);
+
 /**
  * True when decisions depend on earlier ones (accordion): lmn_cost_table.memory then holds one
  * number of each layer, zeroed at first, and belongs to a checkpoint.

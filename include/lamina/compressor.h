@@ -111,6 +111,9 @@ lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level,
 void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector,
                                 lmn_layer_shape shape, double *squared_error_out, void *scratch);
 
+/** How much work an error curve is, in any unit: for dealing layers out to ranks. */
+double lmn_compressor_curve_work(const lmn_compressor *compressor, lmn_layer_shape shape);
+
 /* ------------------------------------------------------------------ v, tile by tile */
 
 /**

@@ -150,6 +150,7 @@ typedef struct lmn_step_report {
     double seconds_decode;            /* combining messages and committing states */
     bool adjusted;                    /* levels were decided anew after this step */
     lmn_allocation_report allocation; /* when adjusted */
+    double seconds_adapt;             /* error curves, waiting for those of other ranks, deciding */
 } lmn_step_report;
 
 /**

@@ -121,17 +121,25 @@ static lmn_status take_tables(lmn_reducer *reducer, lmn_error *err)
     const size_t entries = reducer->n_layers * n_levels;
     reducer->levels = lmn_alloc(reducer->n_layers, sizeof *reducer->levels, err);
     reducer->decision = lmn_alloc(2 * reducer->n_layers, sizeof *reducer->decision, err);
-    reducer->curves = lmn_alloc(entries, sizeof *reducer->curves, err);
+    reducer->curves = lmn_alloc(entries + reducer->n_layers, sizeof *reducer->curves, err);
     reducer->costs = lmn_alloc(entries, sizeof *reducer->costs, err);
     if (reducer->levels == NULL || reducer->decision == NULL || reducer->curves == NULL ||
         reducer->costs == NULL) {
         return LMN_ERR_MEMORY;
     }
+    reducer->energies = reducer->curves + entries;
+    if (lmn_allocator_remembers(reducer->allocator)) {
+        reducer->allocator_memory =
+            lmn_alloc(reducer->n_layers, sizeof *reducer->allocator_memory, err);
+        if (reducer->allocator_memory == NULL) {
+            return LMN_ERR_MEMORY;
+        }
+    }
     const size_t level = lmn_compressor_static_level(reducer->compressor);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->levels[i] = reducer->layers[i].small ? 0 : level;
     }
-    return LMN_OK;
+    return lmn__reducer_deal_curves(reducer, err);
 }
 
 static lmn_status create_exchange(lmn_reducer *reducer, lmn__bucket *bucket,
@@ -332,6 +340,7 @@ void lmn_reducer_destroy(lmn_reducer *reducer)
     lmn_free(reducer->levels);
     lmn_free(reducer->decision);
     lmn_free(reducer->curves);
+    lmn_free(reducer->allocator_memory);
     lmn_free(reducer->costs);
     lmn_free(reducer);
 }

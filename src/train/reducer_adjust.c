@@ -1,30 +1,17 @@
 /*
- * Deciding levels anew: error curves of every rank, their mean, and the allocator.
+ * Deciding levels anew: error curves of the ranks (reducer_curves.c), and the allocator.
  *
- * Every rank takes the curves of its own observed vectors, so all data counts; their sum is formed
- * in rank order, and the decision is a pure function of it. A hash of the outcome is compared all
- * the same: ranks that disagreed on levels could not read each other's messages.
+ * The decision is a pure function of a table that all ranks have. A hash of the outcome is compared
+ * all the same: ranks that disagreed on levels could not read each other's messages.
  *
  * Method: lamina/allocator.h.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "lamina/clock.h"
 #include "reducer_internal.h"
 
 #include <string.h>
-
-static void take_curves(lmn_reducer *reducer, size_t n_levels)
-{
-    memset(reducer->curves, 0, reducer->n_layers * n_levels * sizeof *reducer->curves);
-    for (size_t i = 0; i < reducer->n_layers; i++) {
-        const lmn__layer *layer = &reducer->layers[i];
-        if (!layer->small && layer->leads) {
-            lmn_compressor_error_curve(reducer->compressor, layer->observed,
-                                       lmn__layer_shape(layer), reducer->curves + i * n_levels,
-                                       reducer->scratch);
-        }
-    }
-}
 
 /* Where a level would travel dense, it costs what dense costs and loses nothing. */
 static void fill_costs(lmn_reducer *reducer, size_t n_levels)
@@ -42,17 +29,6 @@ static void fill_costs(lmn_reducer *reducer, size_t n_levels)
     }
 }
 
-/* The curves are of sums over observed_steps steps of the team: the mean, for comparable reports.
- */
-static void average_curves(lmn_reducer *reducer, size_t n_levels)
-{
-    const double steps = (double)reducer->observed_steps;
-    const double factor = 1.0 / (steps * steps * (double)reducer->team.size);
-    for (size_t entry = 0; entry < reducer->n_layers * n_levels; entry++) {
-        reducer->curves[entry] *= factor;
-    }
-}
-
 static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_report *report,
                          lmn_error *err)
 {
@@ -67,6 +43,8 @@ static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_r
                                   .n_levels = n_levels,
                                   .bytes = reducer->costs,
                                   .error = reducer->curves,
+                                  .energy = reducer->energies,
+                                  .memory = reducer->allocator_memory,
                                   .static_level = uniform};
     const lmn_status status = lmn_allocator_decide(reducer->allocator, &table, levels, report, err);
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
@@ -86,19 +64,16 @@ static void forget_observed(lmn_reducer *reducer)
     reducer->observed_steps = 0;
 }
 
-lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+static lmn_status adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
 {
     if (reducer->observed_steps == 0) {
         return LMN_OK;
     }
     const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
-    take_curves(reducer, n_levels);
-    lmn_status status =
-        lmn_world_sum_f64(reducer->world, reducer->curves, reducer->n_layers * n_levels, err);
+    lmn_status status = lmn__reducer_take_curves(reducer, n_levels, err);
     if (status != LMN_OK) {
         return status;
     }
-    average_curves(reducer, n_levels);
     fill_costs(reducer, n_levels);
     forget_observed(reducer);
     status = decide(reducer, n_levels, &report->allocation, err);
@@ -111,5 +86,15 @@ lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lm
         status = lmn_world_check_same(reducer->world, "the compression levels",
                                       lmn__reducer_plan_hash(reducer), err);
     }
+    return status;
+}
+
+lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+{
+    const double start = lmn_clock_seconds();
+    const lmn_status status = adjust(reducer, report, err);
+    const double end = lmn_clock_seconds();
+    report->seconds_adapt = end - start;
+    lmn_trace_add(reducer->trace, "adapt", LMN_TRACE_LANE_WORK, reducer->step, start, end);
     return status;
 }

@@ -124,6 +124,11 @@ lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_err
     if (status == LMN_OK) {
         status = lmn_state_add_u64(state, "observed_steps", &reducer->observed_steps, err);
     }
+    if (status == LMN_OK && reducer->allocator_memory != NULL) {
+        status = lmn_state_add_array(state, "/allocation/memory", "1", LMN_STATE_REPLICATED,
+                                     LMN_STATE_F64, 1, &reducer->n_layers,
+                                     reducer->allocator_memory, err);
+    }
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         if (!reducer->layers[i].small) {
             status = add_layer_state(reducer, &reducer->layers[i], state, err);

@@ -15,14 +15,18 @@
 
 /** When levels are decided, in steps. */
 typedef struct lmn__allocation_times {
-    uint64_t warmup; /* dense steps at the start; the first decision comes after them */
-    uint64_t every;  /* steps between decisions; 0: never */
-    uint64_t window; /* steps before a decision that are observed */
+    uint64_t warmup;   /* dense steps at the start; the first decision comes after them */
+    uint64_t every;    /* steps between decisions; 0: never */
+    uint64_t window;   /* steps before a decision that are observed */
+    bool deals_curves; /* one rank takes the error curve of a layer, not all */
 } lmn__allocation_times;
+
+typedef enum lmn__curves { LMN__CURVES_DEALT = 0, LMN__CURVES_ALL = 1 } lmn__curves;
 
 /** Keys that all allocators with decisions have: the first members of their configurations. */
 typedef struct lmn__calendar {
     uint64_t every, warmup, window;
+    uint64_t curves; /* lmn__curves */
 } lmn__calendar;
 
 #define LMN__CALENDAR_DEFAULTS                                                                     \
@@ -43,10 +47,17 @@ typedef struct lmn__calendar {
          .min = 0.0,                                                                               \
          .max = 1e15,                                                                              \
          .help = "dense steps at the start, after which the first decision is made (20)"},         \
+        {.key = "window",                                                                          \
+         .type = LMN_SPEC_U64,                                                                     \
+         .offset = offsetof(lmn__calendar, window),                                                \
+         .min = 1.0,                                                                               \
+         .max = 1e15,                                                                              \
+         .help = "steps before a decision whose mean vector is measured (10)"},                    \
     {                                                                                              \
-        .key = "window", .type = LMN_SPEC_U64, .offset = offsetof(lmn__calendar, window),          \
-        .min = 1.0, .max = 1e15,                                                                   \
-        .help = "steps before a decision whose mean vector is measured (10)"                       \
+        .key = "curves", .type = LMN_SPEC_CHOICE, .offset = offsetof(lmn__calendar, curves),       \
+        .choices = "dealt|all",                                                                    \
+        .help = "each layer's errors are measured by one rank, in turns, or by all ranks on "      \
+                "their own gradients (dealt)"                                                      \
     }
 
 /** The times of a configuration that begins with a calendar. */

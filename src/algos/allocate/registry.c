@@ -79,6 +79,11 @@ bool lmn_allocator_adapts(const lmn_allocator *allocator)
     return allocator->times.every > 0;
 }
 
+bool lmn_allocator_deals_curves(const lmn_allocator *allocator)
+{
+    return allocator->times.deals_curves;
+}
+
 bool lmn_allocator_remembers(const lmn_allocator *allocator)
 {
     return allocator->kind->remembers != NULL && allocator->kind->remembers(allocator->config);
@@ -150,8 +155,10 @@ lmn_status lmn_allocator_decide(lmn_allocator *allocator, const lmn_cost_table *
 lmn__allocation_times lmn__calendar_times(const void *config)
 {
     const lmn__calendar *calendar = config;
-    return (lmn__allocation_times){
-        .warmup = calendar->warmup, .every = calendar->every, .window = calendar->window};
+    return (lmn__allocation_times){.warmup = calendar->warmup,
+                                   .every = calendar->every,
+                                   .window = calendar->window,
+                                   .deals_curves = calendar->curves == LMN__CURVES_DEALT};
 }
 
 size_t lmn__real_level(const lmn_cost_table *table, size_t layer, size_t level)
