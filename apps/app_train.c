@@ -176,6 +176,10 @@ static void say_summary(train_job *job)
         console_answer(c, "waited for input %.1f %% of training",
                        100.0 * s->input_seconds / s->seconds);
     }
+    if (s->adapt_seconds > 0.0) {
+        console_answer(c, "adapting levels took %s, %.2f %% of training",
+                       text_seconds(s->adapt_seconds).data, 100.0 * s->adapt_seconds / s->seconds);
+    }
     if (s->skipped > 0) {
         console_answer(c, "%" PRIu64 " steps skipped, because gradients were not finite",
                        s->skipped);

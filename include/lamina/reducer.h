@@ -169,6 +169,9 @@ const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer);
 
 size_t lmn_reducer_layer_count(const lmn_reducer *reducer);
 
+/** Whether levels are decided on in the course of steps. */
+bool lmn_reducer_adapts(const lmn_reducer *reducer);
+
 /** The level at which a layer travels in the open step, or by plan when none is open: 0 is dense.
  */
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);

@@ -89,6 +89,7 @@ typedef struct lmn_training_summary {
     double seconds;       /* training, without evaluation and checkpoints, resumed ones included */
     double total_seconds; /* everything */
     double input_seconds; /* of training: waiting for batches; rank 0, resumed ones included */
+    double adapt_seconds; /* of training: deciding on levels, error curves included; likewise */
     uint64_t bytes_sent;  /* by all ranks */
     uint64_t bytes_dense; /* what all ranks would have sent dense */
     uint64_t param_hash;

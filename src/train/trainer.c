@@ -327,6 +327,7 @@ static lmn_training_summary summarise(const lmn_trainer *trainer)
         .seconds = progress->seconds,
         .total_seconds = progress->total_seconds,
         .input_seconds = progress->input_seconds,
+        .adapt_seconds = progress->adapt_seconds,
         .bytes_sent = progress->bytes_sent,
         .bytes_dense = progress->bytes_dense,
         .param_hash = lmn_parameters_hash(trainer->learner.parameters),

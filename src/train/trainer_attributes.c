@@ -226,6 +226,7 @@ lmn_status lmn__attributes_set_summary(const lmn_trainer *trainer, lmn_error *er
                                   {"seconds", progress->seconds},
                                   {"total_seconds", progress->total_seconds},
                                   {"input_seconds", progress->input_seconds},
+                                  {"adapt_seconds", progress->adapt_seconds},
                                   {"test_loss", progress->test_loss},
                                   {"test_accuracy", progress->test_accuracy}};
     /* What was never measured has no attribute. */

@@ -78,6 +78,7 @@ typedef struct lmn__progress {
     double loss;          /* of the last step */
     double seconds;       /* in steps */
     double input_seconds; /* of these, waiting for batches */
+    double adapt_seconds; /* of these, deciding on levels */
     double total_seconds;
     uint64_t test_samples; /* 0 while nothing was evaluated */
     double test_loss;
@@ -94,6 +95,9 @@ typedef struct lmn__identity {
 
 /* Steps whose bytes are not yet added up over ranks; after so many it is done. */
 #define LMN__RECORD_STEPS 256
+
+/* Cells of a row of /decisions before the levels. */
+#define LMN__DECISION_CELLS 7
 
 /* One step, for the row in run.h5; times are this rank's. */
 typedef struct lmn__step_record {
@@ -113,7 +117,8 @@ typedef struct lmn__records {
     /* Rank 0 only, and only with a results file. */
     lmn_results *results;
     lmn_table *steps, *evaluations, *levels, *layer_bytes;
-    lmn_cell *cells; /* [1 + 2 * n_layers] */
+    lmn_table *decisions; /* NULL also where levels are never decided on */
+    lmn_cell *cells;      /* [LMN__DECISION_CELLS + 2 * n_layers] */
     double flushed_at;
     lmn_status pending;      /* a failure that waits for the next point of agreement */
     lmn_error pending_error; /* its message */

@@ -64,6 +64,7 @@ static lmn_status add_measures(lmn_trainer *trainer, lmn_error *err)
                     {"/progress/seconds", "s", &progress->seconds},
                     {"/progress/total_seconds", "s", &progress->total_seconds},
                     {"/progress/input_seconds", "s", &progress->input_seconds},
+                    {"/progress/adapt_seconds", "s", &progress->adapt_seconds},
                     {"/progress/test_loss", "nat", &progress->test_loss},
                     {"/progress/test_accuracy", "1", &progress->test_accuracy}};
     lmn_status status = LMN_OK;

@@ -174,6 +174,7 @@ static void record_step(lmn_trainer *trainer, lmn__step_record *record, double s
     trainer->own_bytes_dense += report->bytes_dense;
     trainer->progress.seconds += record->seconds;
     trainer->progress.input_seconds += record->seconds_read;
+    trainer->progress.adapt_seconds += report->seconds_adapt;
     trainer->step_seconds = trainer->step_seconds > 0.0
                                 ? (1.0 - NEWEST) * trainer->step_seconds + NEWEST * record->seconds
                                 : record->seconds;
