@@ -29,8 +29,18 @@ static void fill_costs(lmn_reducer *reducer, size_t n_levels)
     }
 }
 
-static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_report *report,
-                         lmn_error *err)
+lmn_cost_table lmn_reducer_costs(const lmn_reducer *reducer)
+{
+    return (lmn_cost_table){.n_layers = reducer->n_layers,
+                            .n_levels = lmn_compressor_level_count(reducer->compressor),
+                            .bytes = reducer->costs,
+                            .error = reducer->curves,
+                            .energy = reducer->energies,
+                            .memory = reducer->allocator_memory,
+                            .static_level = reducer->decision + reducer->n_layers};
+}
+
+static lmn_status decide(lmn_reducer *reducer, lmn_allocation_report *report, lmn_error *err)
 {
     size_t *const levels = reducer->decision;
     size_t *const uniform = reducer->decision + reducer->n_layers;
@@ -39,13 +49,7 @@ static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_r
         uniform[i] =
             reducer->layers[i].small ? 0 : lmn_compressor_static_level(reducer->compressor);
     }
-    const lmn_cost_table table = {.n_layers = reducer->n_layers,
-                                  .n_levels = n_levels,
-                                  .bytes = reducer->costs,
-                                  .error = reducer->curves,
-                                  .energy = reducer->energies,
-                                  .memory = reducer->allocator_memory,
-                                  .static_level = uniform};
+    const lmn_cost_table table = lmn_reducer_costs(reducer);
     const lmn_status status = lmn_allocator_decide(reducer->allocator, &table, levels, report, err);
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         reducer->levels[i] = levels[i];
@@ -76,7 +80,7 @@ static lmn_status adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_erro
     }
     fill_costs(reducer, n_levels);
     forget_observed(reducer);
-    status = decide(reducer, n_levels, &report->allocation, err);
+    status = decide(reducer, &report->allocation, err);
     if (status == LMN_ERR_NONFINITE) {
         /* The same table on all ranks, so the same outcome: the plan stays as it is. */
         return LMN_OK;

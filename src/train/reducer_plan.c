@@ -23,10 +23,23 @@ static uint64_t dense_bytes(const lmn_reducer *reducer, lmn_layer_shape shape)
     return lmn__exchange_dense.wire_bytes(reducer->compressor, planning_size(reducer), shape, 0);
 }
 
+/* Leading dimensions are rows, and the others columns, so that the shorter side is longest: the
+ * weights of a convolution are a matrix of taps and channels whichever of them come first. */
 lmn_layer_shape lmn__layer_shape(const lmn__layer *layer)
 {
-    return (lmn_layer_shape){.count = layer->count,
-                             .rows = layer->n_dims >= 2 && layer->count > 0 ? layer->dims[0] : 1};
+    lmn_layer_shape shape = {.count = layer->count, .rows = 1};
+    size_t longest = 1;
+    size_t rows = 1;
+    for (size_t i = 0; i + 1 < layer->n_dims && layer->count > 0; i++) {
+        rows *= layer->dims[i];
+        const size_t cols = layer->count / rows;
+        const size_t shorter = rows < cols ? rows : cols;
+        if (shorter > longest || i == 0) {
+            longest = shorter;
+            shape.rows = rows;
+        }
+    }
+    return shape;
 }
 
 static uint64_t compressed_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
