@@ -13,16 +13,16 @@ import sys
 
 HEADER_ROOM = {
     "base": "status dtype memory random log spec hash clock partition version reduction",
-    "comm": "world collective tuning node",
+    "comm": "world collective tuning node link watch",
     "compute": "graph ops plan",
     "models": "model",
     "algos/compress": "compressor sparse",
     "algos/feedback": "feedback",
-    "algos/allocate": "allocator",
+    "algos/allocate": "allocator timeplan",
     "algos/optim": "optimizer schedule",
     "algos/loss": "loss",
-    "io": "dataset problem results checkpoint import inspect vocabulary augment trace",
-    "train": "reducer trainer evaluator task parameters generator convex",
+    "io": "dataset costs results checkpoint import inspect vocabulary augment trace problem shard sweep weights",
+    "train": "reducer trainer evaluator task parameters generator convex predict",
     "all": "lamina",
 }
 ROOM_OF_HEADER = {name: room for room, names in HEADER_ROOM.items() for name in names.split()}

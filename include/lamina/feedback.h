@@ -108,6 +108,13 @@ bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_tile *ti
 void lmn_feedback_advance(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
                           const float *vector, const float *sent);
 
+/**
+ * Both in one pass over memory: lmn_feedback_form, then lmn_feedback_advance with sent NULL. Not
+ * for a vector that travels whole. After false no state is to be used.
+ */
+bool lmn_feedback_form_unsent(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
+                              float *vector);
+
 /** lmn_feedback_form and lmn_feedback_advance in f64. */
 bool lmn_feedback_form_f64(const lmn_feedback *feedback, const lmn_feedback_tile_f64 *tile,
                            double *vector);

@@ -150,6 +150,7 @@ typedef struct lmn_step_report {
     double seconds_decode;            /* combining messages and committing states */
     bool adjusted;                    /* levels were decided anew after this step */
     lmn_allocation_report allocation; /* when adjusted */
+    double seconds_adapt;             /* error curves, waiting for those of other ranks, deciding */
 } lmn_step_report;
 
 /**
@@ -167,6 +168,9 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
 const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer);
 
 size_t lmn_reducer_layer_count(const lmn_reducer *reducer);
+
+/** Whether levels are decided on in the course of steps. */
+bool lmn_reducer_adapts(const lmn_reducer *reducer);
 
 /** The level at which a layer travels in the open step, or by plan when none is open: 0 is dense.
  */
@@ -194,6 +198,13 @@ void lmn_reducer_settle(lmn_reducer *reducer);
  * LMN_ERR_FORMAT.
  */
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * To be called after that when lmn_state_was_cut_anew: other ranks go on than wrote the checkpoint.
+ * Means over ranks of what error feedback remembers are what they were; h becomes the mean of the
+ * new h_i. Collective. Errors, the same on all ranks: LMN_ERR_MEMORY, LMN_ERR_COMM.
+ */
+lmn_status lmn_reducer_recut(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
 
 #ifdef __cplusplus
 }

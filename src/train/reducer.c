@@ -10,6 +10,7 @@
 
 #include "lamina/hash.h"
 #include "node_internal.h"
+#include "timing_internal.h"
 
 #include <string.h>
 
@@ -121,17 +122,28 @@ static lmn_status take_tables(lmn_reducer *reducer, lmn_error *err)
     const size_t entries = reducer->n_layers * n_levels;
     reducer->levels = lmn_alloc(reducer->n_layers, sizeof *reducer->levels, err);
     reducer->decision = lmn_alloc(2 * reducer->n_layers, sizeof *reducer->decision, err);
-    reducer->curves = lmn_alloc(entries, sizeof *reducer->curves, err);
+    reducer->curves = lmn_alloc(entries + reducer->n_layers, sizeof *reducer->curves, err);
     reducer->costs = lmn_alloc(entries, sizeof *reducer->costs, err);
     if (reducer->levels == NULL || reducer->decision == NULL || reducer->curves == NULL ||
         reducer->costs == NULL) {
         return LMN_ERR_MEMORY;
     }
-    const size_t level = lmn_compressor_static_level(reducer->compressor);
+    reducer->energies = reducer->curves + entries;
+    if (lmn_allocator_remembers(reducer->allocator)) {
+        reducer->allocator_memory =
+            lmn_alloc(reducer->n_layers, sizeof *reducer->allocator_memory, err);
+        if (reducer->allocator_memory == NULL) {
+            return LMN_ERR_MEMORY;
+        }
+    }
+    /* Who weighs times begins dense, and compresses what has been measured to pay. */
+    const size_t level = lmn_allocator_needs_times(reducer->allocator)
+                             ? 0
+                             : lmn_compressor_static_level(reducer->compressor);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->levels[i] = reducer->layers[i].small ? 0 : level;
     }
-    return LMN_OK;
+    return lmn__reducer_deal_curves(reducer, err);
 }
 
 static lmn_status create_exchange(lmn_reducer *reducer, lmn__bucket *bucket,
@@ -191,6 +203,9 @@ static lmn_status prepare(lmn_reducer *reducer, const lmn_reducer_layer *layers,
     if (status == LMN_OK) {
         status = take_tables(reducer, err);
     }
+    if (status == LMN_OK) {
+        status = lmn__timing_create(reducer, err);
+    }
     return status == LMN_OK ? create_exchanges(reducer, err) : status;
 }
 
@@ -226,6 +241,9 @@ static lmn_status connect(lmn_reducer *reducer, const lmn_reducer_options *optio
                                              description_hash(reducer, options), err);
     if (status == LMN_OK && reducer->node != NULL) {
         status = lmn__node_connect(reducer, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__timing_connect(reducer, err);
     }
     if (status != LMN_OK) {
         return status;
@@ -318,6 +336,7 @@ void lmn_reducer_destroy(lmn_reducer *reducer)
         }
     }
     lmn__node_destroy(reducer);
+    lmn__timing_destroy(reducer);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         lmn_free(reducer->layers[i].name);
     }
@@ -332,6 +351,7 @@ void lmn_reducer_destroy(lmn_reducer *reducer)
     lmn_free(reducer->levels);
     lmn_free(reducer->decision);
     lmn_free(reducer->curves);
+    lmn_free(reducer->allocator_memory);
     lmn_free(reducer->costs);
     lmn_free(reducer);
 }
@@ -350,6 +370,11 @@ const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer)
 size_t lmn_reducer_layer_count(const lmn_reducer *reducer)
 {
     return reducer->n_layers;
+}
+
+bool lmn_reducer_adapts(const lmn_reducer *reducer)
+{
+    return lmn_allocator_adapts(reducer->allocator);
 }
 
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer)

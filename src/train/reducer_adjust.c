@@ -1,30 +1,17 @@
 /*
- * Deciding levels anew: error curves of every rank, their mean, and the allocator.
+ * Deciding levels anew: error curves of the ranks (reducer_curves.c), and the allocator.
  *
- * Every rank takes the curves of its own observed vectors, so all data counts; their sum is formed
- * in rank order, and the decision is a pure function of it. A hash of the outcome is compared all
- * the same: ranks that disagreed on levels could not read each other's messages.
+ * The decision is a pure function of a table that all ranks have. A hash of the outcome is compared
+ * all the same: ranks that disagreed on levels could not read each other's messages.
  *
  * Method: lamina/allocator.h.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "reducer_internal.h"
+#include "lamina/clock.h"
+#include "timing_internal.h"
 
 #include <string.h>
-
-static void take_curves(lmn_reducer *reducer, size_t n_levels)
-{
-    memset(reducer->curves, 0, reducer->n_layers * n_levels * sizeof *reducer->curves);
-    for (size_t i = 0; i < reducer->n_layers; i++) {
-        const lmn__layer *layer = &reducer->layers[i];
-        if (!layer->small && layer->leads) {
-            lmn_compressor_error_curve(reducer->compressor, layer->observed,
-                                       lmn__layer_shape(layer), reducer->curves + i * n_levels,
-                                       reducer->scratch);
-        }
-    }
-}
 
 /* Where a level would travel dense, it costs what dense costs and loses nothing. */
 static void fill_costs(lmn_reducer *reducer, size_t n_levels)
@@ -42,15 +29,22 @@ static void fill_costs(lmn_reducer *reducer, size_t n_levels)
     }
 }
 
-/* The curves are of sums over observed_steps steps of the team: the mean, for comparable reports.
- */
-static void average_curves(lmn_reducer *reducer, size_t n_levels)
+/* The table of a decision; `uniform` [n_layers] and `timings` are to outlast it. */
+static lmn_cost_table table_of(const lmn_reducer *reducer, size_t n_levels, size_t *uniform,
+                               const lmn_cost_timings *timings)
 {
-    const double steps = (double)reducer->observed_steps;
-    const double factor = 1.0 / (steps * steps * (double)reducer->team.size);
-    for (size_t entry = 0; entry < reducer->n_layers * n_levels; entry++) {
-        reducer->curves[entry] *= factor;
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        uniform[i] =
+            reducer->layers[i].small ? 0 : lmn_compressor_static_level(reducer->compressor);
     }
+    return (lmn_cost_table){.n_layers = reducer->n_layers,
+                            .n_levels = n_levels,
+                            .bytes = reducer->costs,
+                            .error = reducer->curves,
+                            .energy = reducer->energies,
+                            .memory = reducer->allocator_memory,
+                            .static_level = uniform,
+                            .timings = timings};
 }
 
 static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_report *report,
@@ -60,17 +54,19 @@ static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_r
     size_t *const uniform = reducer->decision + reducer->n_layers;
     for (size_t i = 0; i < reducer->n_layers; i++) {
         levels[i] = (size_t)reducer->levels[i];
-        uniform[i] =
-            reducer->layers[i].small ? 0 : lmn_compressor_static_level(reducer->compressor);
     }
-    const lmn_cost_table table = {.n_layers = reducer->n_layers,
-                                  .n_levels = n_levels,
-                                  .bytes = reducer->costs,
-                                  .error = reducer->curves,
-                                  .static_level = uniform};
+    lmn_cost_timings timings = {0};
+    const bool has_times = reducer->timing != NULL;
+    if (has_times) {
+        timings = lmn__timing_tables(reducer, &reducer->timing->link, reducer->team.size);
+    }
+    const lmn_cost_table table = table_of(reducer, n_levels, uniform, has_times ? &timings : NULL);
     const lmn_status status = lmn_allocator_decide(reducer->allocator, &table, levels, report, err);
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         reducer->levels[i] = levels[i];
+    }
+    if (has_times && status == LMN_OK) {
+        lmn__timing_decided(reducer, report);
     }
     return status;
 }
@@ -86,30 +82,79 @@ static void forget_observed(lmn_reducer *reducer)
     reducer->observed_steps = 0;
 }
 
-lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+/* The curves of all ranks, and what their levels cost. Collective. */
+static lmn_status gather_curves(lmn_reducer *reducer, size_t n_levels, lmn_error *err)
 {
-    if (reducer->observed_steps == 0) {
-        return LMN_OK;
+    const lmn_status status = lmn__reducer_take_curves(reducer, n_levels, err);
+    if (status == LMN_OK) {
+        fill_costs(reducer, n_levels);
+        forget_observed(reducer);
     }
-    const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
-    take_curves(reducer, n_levels);
-    lmn_status status =
-        lmn_world_sum_f64(reducer->world, reducer->curves, reducer->n_layers * n_levels, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    average_curves(reducer, n_levels);
-    fill_costs(reducer, n_levels);
-    forget_observed(reducer);
-    status = decide(reducer, n_levels, &report->allocation, err);
+    return status;
+}
+
+/* Decide, and make sure that all ranks decided alike. Collective. */
+static lmn_status settle_levels(lmn_reducer *reducer, size_t n_levels, lmn_step_report *report,
+                                lmn_error *err)
+{
+    const lmn_status status = decide(reducer, n_levels, &report->allocation, err);
     if (status == LMN_ERR_NONFINITE) {
         /* The same table on all ranks, so the same outcome: the plan stays as it is. */
         return LMN_OK;
     }
-    if (status == LMN_OK) {
-        report->adjusted = true;
-        status = lmn_world_check_same(reducer->world, "the compression levels",
-                                      lmn__reducer_plan_hash(reducer), err);
+    if (status != LMN_OK) {
+        return status;
     }
+    report->adjusted = true;
+    return lmn_world_check_same(reducer->world, "the compression levels",
+                                lmn__reducer_plan_hash(reducer), err);
+}
+
+/* A plan that was slower than dense is replaced at once, by the curves that chose it. */
+static lmn_status judge(lmn_reducer *reducer, size_t n_levels, lmn_step_report *report,
+                        lmn_error *err)
+{
+    bool reverted = false;
+    const lmn_status status = lmn__timing_judge(reducer, &reverted, err);
+    if (status != LMN_OK || !reverted || !reducer->timing->has_curves) {
+        return status;
+    }
+    return settle_levels(reducer, n_levels, report, err);
+}
+
+bool lmn__reducer_adjusts(const lmn_reducer *reducer)
+{
+    return lmn_allocator_adjusts(reducer->allocator, reducer->step) || lmn__timing_is_due(reducer);
+}
+
+static lmn_status adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+{
+    const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
+    if (lmn__timing_is_due(reducer)) {
+        const lmn_status status = judge(reducer, n_levels, report, err);
+        if (status != LMN_OK) {
+            return status;
+        }
+    }
+    if (reducer->observed_steps == 0 || !lmn_allocator_adjusts(reducer->allocator, reducer->step)) {
+        return LMN_OK;
+    }
+    lmn_status status = gather_curves(reducer, n_levels, err);
+    if (status == LMN_OK && reducer->timing != NULL) {
+        status = lmn__timing_gather(reducer, err);
+    }
+    if (status != LMN_OK || (reducer->timing != NULL && !lmn__timing_is_complete(reducer))) {
+        return status;
+    }
+    return settle_levels(reducer, n_levels, report, err);
+}
+
+lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+{
+    const double start = lmn_clock_seconds();
+    const lmn_status status = adjust(reducer, report, err);
+    const double end = lmn_clock_seconds();
+    report->seconds_adapt = end - start;
+    lmn_trace_add(reducer->trace, "adapt", LMN_TRACE_LANE_WORK, reducer->step, start, end);
     return status;
 }

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "exchange_internal.h"
+#include "lamina/clock.h"
 
 /*
  * Note v for the allocator. It is formed again from the gradient and the states before the step,
@@ -40,9 +41,11 @@ static void observe_all(lmn_reducer *reducer)
 
 void lmn__reducer_commit(lmn_reducer *reducer)
 {
+    const double begin = lmn_clock_seconds();
     if (lmn_allocator_observes(reducer->allocator, reducer->step)) {
         observe_all(reducer);
     }
+    reducer->seconds_observe = lmn_clock_seconds() - begin;
     for (size_t i = 0; i < reducer->n_buckets; i++) {
         const lmn__bucket *bucket = &reducer->buckets[i];
         for (size_t e = 0; e < lmn__bucket_driven(bucket); e++) {

@@ -61,6 +61,7 @@ typedef struct lmn__layer {
     lmn_compressor_memory memory_kind;
     float *memory;      /* of the compressor; NULL when it keeps none */
     float *memory_next; /* NULL where memory changes in the commit only */
+    size_t hand;        /* whose turn it is to take the layer's error curve; see reducer_curves.c */
     float *observed;    /* sum of v over the allocator's window; NULL when it does not look */
     uint64_t compressed_steps; /* that counted and in which the layer was compressed */
 } lmn__layer;
@@ -123,9 +124,11 @@ struct lmn_reducer {
     float *shadow;    /* [shadow_count] what a checkpoint holds of layers that another rank leads:
                          zeros */
     uint64_t *levels; /* [n_layers] the plan */
-    double *curves;   /* [n_layers][n_levels] squared errors */
-    uint64_t *costs;  /* [n_layers][n_levels] bytes */
-    size_t *decision; /* [n_layers] levels in, levels out */
+    double *curves;   /* [n_layers][n_levels] squared errors; the energies follow */
+    double *energies; /* [n_layers] squared norms of what was observed */
+    double *allocator_memory; /* [n_layers] NULL when the allocator does not remember */
+    uint64_t *costs;          /* [n_layers][n_levels] bytes */
+    size_t *decision;         /* [n_layers] levels in, levels out */
     uint64_t applied_steps;
     uint64_t observed_steps;
     /* The open step. */
@@ -142,6 +145,8 @@ struct lmn_reducer {
     lmn_trace *trace; /* borrowed; NULL: none */
     double seconds_encode;
     double seconds_decode;
+    double seconds_observe;     /* in the last commit: few steps do so */
+    struct lmn__timing *timing; /* owned; NULL unless the allocator weighs times */
 };
 
 /* reducer_plan.c: which layers share a bucket, at which level each travels, where its vector lies.
@@ -149,6 +154,8 @@ struct lmn_reducer {
 lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err);
 void lmn__reducer_size_buckets(lmn_reducer *reducer);
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer);
+/* Lay a bucket that has not left out anew, with every layer at `level` as far as it can be. */
+void lmn__reducer_try_level(lmn_reducer *reducer, lmn__bucket *bucket, size_t level);
 lmn_layer_shape lmn__layer_shape(const lmn__layer *layer);
 size_t lmn__reducer_travel_level(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);
 uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level);
@@ -160,7 +167,15 @@ lmn_status lmn__reducer_take_memory(lmn_reducer *reducer, lmn_error *err);
 /* reducer_commit.c: local and infallible, after the verdict. */
 void lmn__reducer_commit(lmn_reducer *reducer);
 
+/* reducer_curves.c: who evaluates which layer, local, once; and the table in curves and energies,
+ * the same on all ranks, collective. */
+#define LMN__NO_HAND SIZE_MAX
+lmn_status lmn__reducer_deal_curves(lmn_reducer *reducer, lmn_error *err);
+lmn_status lmn__reducer_take_curves(lmn_reducer *reducer, size_t n_levels, lmn_error *err);
+
 /* reducer_adjust.c: collective. */
 lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err);
+/* Whether there is something to do after this step, alike on all ranks. */
+bool lmn__reducer_adjusts(const lmn_reducer *reducer);
 
 #endif

@@ -62,6 +62,13 @@ static void sent_tile(void *user, size_t first, size_t count, const float *vecto
     lmn_feedback_advance(layer->feedback, &tile, vector, sent);
 }
 
+static bool form_unsent(void *user, size_t first, size_t count, float *vector)
+{
+    const lmn__layer *layer = user;
+    const lmn_feedback_tile tile = tile_of(layer, first, count);
+    return lmn_feedback_form_unsent(layer->feedback, &tile, vector);
+}
+
 /* States without a `next` learn of entries in the commit, from the message. */
 static void sent_entries(void *user, size_t n, const uint32_t *indices, const float *values)
 {
@@ -80,8 +87,11 @@ static void sent_entries(void *user, size_t n, const uint32_t *indices, const fl
 
 lmn_source lmn__layer_source(lmn__layer *layer)
 {
-    return (lmn_source){
-        .form = form, .sent = sent_tile, .sent_entries = sent_entries, .user = layer};
+    return (lmn_source){.form = form,
+                        .sent = sent_tile,
+                        .form_unsent = form_unsent,
+                        .sent_entries = sent_entries,
+                        .user = layer};
 }
 
 float *lmn__layer_memory_copy(const lmn__layer *layer)

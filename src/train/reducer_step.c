@@ -9,6 +9,7 @@
  */
 #include "lamina/clock.h"
 #include "node_internal.h"
+#include "timing_internal.h"
 
 #include <assert.h>
 #include <string.h>
@@ -48,6 +49,7 @@ lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err
     memset(reducer->scalars, 0, sizeof reducer->scalars);
     lmn__node_begin(reducer);
     lmn__reducer_set_travel_levels(reducer);
+    lmn__timing_begin(reducer);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->layers[i].ready = false;
         reducer->layers[i].message_bytes = 0;
@@ -123,6 +125,9 @@ static lmn_status start_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_er
     if (!bucket->leads) {
         return LMN_OK;
     }
+    if (!is_silent(reducer)) {
+        lmn__timing_encode(reducer, bucket);
+    }
     encode_bucket(reducer, bucket);
     if (bucket->n_extra > 0) {
         write_verdict(reducer, bucket);
@@ -179,6 +184,7 @@ lmn_status lmn_reducer_ready(lmn_reducer *reducer, size_t layer, const float *gr
         memcpy(found->own, gradient, found->count * sizeof *gradient);
     }
     found->ready = true;
+    lmn__timing_ready(reducer, layer);
     lmn__bucket *bucket = &reducer->buckets[found->bucket];
     if (--bucket->pending == 0) {
         lmn__node_announce(reducer, bucket);
@@ -291,8 +297,12 @@ static lmn_status start_rest(lmn_reducer *reducer, lmn_error *err)
     return status;
 }
 
+static const lmn_activity exchanging = {.text = "the exchange of gradients", .waits = true};
+static const lmn_activity combining = {.text = "combining gradients", .waits = false};
+
 static lmn_status exchange(lmn_reducer *reducer, lmn_error *err)
 {
+    (void)lmn_world_note(reducer->world, &exchanging);
     fail_if_incomplete(reducer);
     lmn_status status = start_rest(reducer, err);
     if (status == LMN_OK) {
@@ -393,8 +403,10 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     lmn_step_report report = {.applied = false};
     const double start = lmn_clock_seconds();
     const double worked_before = reducer->seconds_encode + reducer->seconds_decode;
+    lmn__timing_computed(reducer);
     lmn_status status = exchange(reducer, err);
     const double arrived = lmn_clock_seconds();
+    (void)lmn_world_note(reducer->world, &combining);
     lmn_trace_add(reducer->trace, "wait", LMN_TRACE_LANE_WORK, reducer->step, start, arrived);
     reducer->open = false;
     report.seconds_encode = reducer->seconds_encode;
@@ -418,9 +430,12 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
         report.seconds_decode += committed - arrived;
         report.seconds_wait += lmn_clock_seconds() - committed;
     }
+    if (status == LMN_OK) {
+        lmn__timing_finished(reducer, &report);
+    }
     /* Also after a skipped step: what was observed before it would be stale at the next decision.
      */
-    if (status == LMN_OK && lmn_allocator_adjusts(reducer->allocator, reducer->step)) {
+    if (status == LMN_OK && lmn__reducer_adjusts(reducer)) {
         status = lmn__reducer_adjust(reducer, &report, err);
     }
     if (status == LMN_OK) {

@@ -11,35 +11,49 @@
  * Only two rows are kept, with the level chosen at every (l, b) to walk back. Since q is rounded up
  * and the unit down, sum error <= unit * sum q <= unit * n <= budget without exception, and errors
  * of 0 take no bucket. A budget below the number of buckets is solved exactly, one error a bucket.
+ * Problems that are small enough are solved without rounding instead (front.c).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "lamina/allocator.h"
+#include "front_internal.h"
 #include "lamina/memory.h"
+#include "simd/cheapest.h"
 
 #include <string.h>
 
-/* Larger than any sum of bytes that is let in, and small enough to add one to. */
-#define UNREACHABLE (UINT64_C(1) << 62)
+/* Sums of bytes stay below, so that they fit beside a level (simd/cheapest.h). */
+#define BYTES_LIMIT (UINT64_C(1) << 53)
 #define LEVELS_MAX  256
+#define TILE        LMN__CHEAPEST_TILE
 
-/* The table; rows and choices lie in the scratch memory. */
+/* The table; rows and choices lie in the scratch memory. Rows are of whole tiles. */
 typedef struct knapsack {
     const lmn_lgreco_problem *problem;
-    size_t n_buckets;       /* used: at most problem->buckets */
-    uint64_t unit;          /* errors in a bucket */
-    uint64_t *previous;     /* [n_buckets + 1] F of the layers so far */
-    uint64_t *current;      /* [n_buckets + 1] F with one more */
-    unsigned char *choices; /* [n_layers][n_buckets + 1] level taken */
+    const lmn__cheapest_kernels *kernels;
+    size_t n_buckets; /* used: at most problem->buckets */
+    uint64_t unit;    /* errors in a bucket */
+    size_t row;       /* entries of a row, of which n_buckets + 1 count */
+    int64_t
+        *previous;    /* [row] F of the layers so far, times 256; a tile before it is unreachable */
+    int64_t *current; /* [row] the same with one more */
+    uint8_t *choices; /* [n_layers][row] level taken */
 } knapsack;
+
+static size_t row_entries(size_t buckets)
+{
+    return (buckets / TILE + 1) * TILE;
+}
 
 size_t lmn_lgreco_scratch_bytes(size_t n_layers, size_t buckets)
 {
-    const size_t row = buckets + 1;
-    if (buckets >= SIZE_MAX / 32 || (n_layers > 0 && row > SIZE_MAX / 2 / n_layers)) {
+    if (buckets >= SIZE_MAX / 64 ||
+        (n_layers > 0 && row_entries(buckets) > SIZE_MAX / 2 / n_layers)) {
         return SIZE_MAX;
     }
-    return 2 * lmn_align_up(row * sizeof(uint64_t)) + lmn_align_up(row * n_layers);
+    const size_t row = row_entries(buckets);
+    const size_t table = 2 * (TILE + row) * sizeof(int64_t) + row * n_layers;
+    const size_t front = lmn__front_scratch_bytes(n_layers);
+    return table > front ? table : front;
 }
 
 static lmn_status check_problem(const lmn_lgreco_problem *problem, lmn_error *err)
@@ -57,9 +71,9 @@ static lmn_status check_problem(const lmn_lgreco_problem *problem, lmn_error *er
             const uint64_t bytes = problem->bytes[layer * problem->n_levels + level];
             largest = bytes > largest ? bytes : largest;
         }
-        if (largest >= UNREACHABLE - total) {
+        if (largest >= BYTES_LIMIT - total) {
             return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                                 "lgreco: the bytes of layers 0 to %zu add up to 2^62 or more",
+                                 "lgreco: the bytes of layers 0 to %zu add up to 2^53 or more",
                                  layer);
         }
         total += largest;
@@ -71,16 +85,22 @@ static knapsack lay_out(const lmn_lgreco_problem *problem, void *scratch)
 {
     const size_t n =
         problem->budget < problem->buckets ? (size_t)problem->budget : problem->buckets;
-    const size_t row_bytes = lmn_align_up((problem->buckets + 1) * sizeof(uint64_t));
-    unsigned char *memory = scratch;
-    return (knapsack){
+    knapsack table = {
         .problem = problem,
+        .kernels = lmn__cheapest_kernels_variant(0),
         .n_buckets = n,
         .unit = n == 0 ? 1 : problem->budget / n,
-        .previous = scratch,
-        .current = (void *)(memory + row_bytes),
-        .choices = memory + 2 * row_bytes,
+        .row = row_entries(n),
     };
+    int64_t *rows = scratch;
+    for (size_t i = 0; i < TILE; i++) {
+        rows[i] = LMN__UNREACHABLE;
+        rows[TILE + table.row + i] = LMN__UNREACHABLE;
+    }
+    table.previous = rows + TILE;
+    table.current = table.previous + table.row + TILE;
+    table.choices = (void *)(table.current + table.row);
+    return table;
 }
 
 /* Buckets that an error takes; more than there are when it does not fit. */
@@ -91,37 +111,47 @@ static size_t buckets_of(const knapsack *table, uint64_t error)
     return needed > table->n_buckets ? table->n_buckets + 1 : (size_t)needed;
 }
 
-/* Offer one level to every state that it can lead to; only a strict gain is taken. */
-static void offer(const uint64_t *restrict from, uint64_t bytes, unsigned char level, size_t count,
-                  uint64_t *restrict to, unsigned char *restrict choice)
+/* Levels that some budget could want: each is cheaper than all that take no more buckets. Equal
+ * ones go to the lower level. Ascending in buckets. Returns their number. */
+static size_t list_offers(const knapsack *table, size_t layer, lmn__offer *offers)
 {
-#pragma omp simd
-    for (size_t b = 0; b < count; b++) {
-        const uint64_t candidate = from[b] + bytes;
-        const uint64_t best = to[b];
-        choice[b] = candidate < best ? level : choice[b];
-        to[b] = candidate < best ? candidate : best;
+    const size_t n_levels = table->problem->n_levels;
+    size_t n = 0;
+    for (size_t level = 0; level < n_levels; level++) {
+        const size_t cell = layer * n_levels + level;
+        const uint64_t error = table->problem->error[cell];
+        const size_t taken = buckets_of(table, error);
+        if (error == UINT64_MAX || taken > table->n_buckets) {
+            continue;
+        }
+        const lmn__offer added = {.buckets = taken,
+                                  .value = (int64_t)(table->problem->bytes[cell] * 256 + level)};
+        size_t place = n;
+        while (place > 0 &&
+               (offers[place - 1].buckets > taken ||
+                (offers[place - 1].buckets == taken && offers[place - 1].value > added.value))) {
+            place--;
+        }
+        memmove(offers + place + 1, offers + place, (n - place) * sizeof *offers);
+        offers[place] = added;
+        n++;
     }
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (kept == 0 || offers[i].value / 256 < offers[kept - 1].value / 256) {
+            offers[kept++] = offers[i];
+        }
+    }
+    return kept;
 }
 
 static void add_layer(knapsack *table, size_t layer)
 {
-    const size_t row = table->n_buckets + 1;
-    const size_t n_levels = table->problem->n_levels;
-    unsigned char *choice = table->choices + layer * row;
-    memset(choice, 0, row);
-    for (size_t b = 0; b < row; b++) {
-        table->current[b] = UNREACHABLE;
-    }
-    for (size_t level = 0; level < n_levels; level++) {
-        const size_t cell = layer * n_levels + level;
-        const size_t taken = buckets_of(table, table->problem->error[cell]);
-        if (table->problem->error[cell] != UINT64_MAX && taken < row) {
-            offer(table->previous, table->problem->bytes[cell], (unsigned char)level, row - taken,
-                  table->current + taken, choice + taken);
-        }
-    }
-    uint64_t *finished = table->current;
+    lmn__offer offers[LEVELS_MAX];
+    const size_t n_offers = list_offers(table, layer, offers);
+    table->kernels->choose(table->previous, table->row, offers, n_offers, table->current,
+                           table->choices + layer * table->row);
+    int64_t *finished = table->current;
     table->current = table->previous;
     table->previous = finished;
 }
@@ -130,15 +160,29 @@ static void add_layer(knapsack *table, size_t layer)
 static void walk_back(const knapsack *table, size_t *levels_out)
 {
     const lmn_lgreco_problem *problem = table->problem;
-    const size_t row = table->n_buckets + 1;
     size_t b = table->n_buckets;
     while (b > 0 && table->previous[b - 1] == table->previous[table->n_buckets]) {
         b--;
     }
     for (size_t layer = problem->n_layers; layer-- > 0;) {
-        levels_out[layer] = table->choices[layer * row + b];
+        levels_out[layer] = table->choices[layer * table->row + b];
         b -= buckets_of(table, problem->error[layer * problem->n_levels + levels_out[layer]]);
     }
+}
+
+static void solve_rounded(const lmn_lgreco_problem *problem, void *scratch, size_t *levels_out,
+                          bool *feasible_out)
+{
+    knapsack table = lay_out(problem, scratch);
+    memset(table.previous, 0, table.row * sizeof *table.previous);
+    for (size_t layer = 0; layer < problem->n_layers; layer++) {
+        add_layer(&table, layer);
+    }
+    const bool is_feasible = table.previous[table.n_buckets] < LMN__UNREACHABLE;
+    if (is_feasible) {
+        walk_back(&table, levels_out);
+    }
+    *feasible_out = is_feasible;
 }
 
 lmn_status lmn_lgreco_solve(const lmn_lgreco_problem *problem, void *scratch, size_t *levels_out,
@@ -148,17 +192,11 @@ lmn_status lmn_lgreco_solve(const lmn_lgreco_problem *problem, void *scratch, si
     if (status != LMN_OK) {
         return status;
     }
-    knapsack table = lay_out(problem, scratch);
-    for (size_t b = 0; b <= table.n_buckets; b++) {
-        table.previous[b] = 0;
+    const lmn__front_outcome outcome = lmn__front_solve(problem, scratch, levels_out);
+    if (outcome != LMN__FRONT_TOO_LONG) {
+        *feasible_out = outcome == LMN__FRONT_SOLVED;
+        return LMN_OK;
     }
-    for (size_t layer = 0; layer < problem->n_layers; layer++) {
-        add_layer(&table, layer);
-    }
-    const bool is_feasible = table.previous[table.n_buckets] < UNREACHABLE;
-    if (is_feasible) {
-        walk_back(&table, levels_out);
-    }
-    *feasible_out = is_feasible;
+    solve_rounded(problem, scratch, levels_out, feasible_out);
     return LMN_OK;
 }

@@ -2,43 +2,42 @@
  * L-GreCo: per layer the level that makes the sum of bytes smallest, while the sum of errors stays
  * within alpha times what the uniform levels would cause.
  *
- * Errors are put into whole numbers, in units of 2^-40 of the uniform assignment's error, rounded
- * up; from there on everything is integer arithmetic, so all ranks decide alike and the budget
- * holds exactly. The uniform assignment competes with the solution, whose errors are rounded to
- * buckets: where it fits the budget, nothing larger is ever chosen. A level that would send no less
- * than dense counts as dense.
+ * A level that would send no less than dense counts as dense. All ranks decide alike, since they
+ * have the same table and budget.c is deterministic. Where the uniform assignment fits the budget,
+ * nothing larger is ever chosen.
  *
  * Source: I. Markov, K. Alimohammadi, E. Frantar, D. Alistarh, "L-GreCo: layerwise-adaptive
  * gradient compression for efficient and accurate deep learning", MLSys 2024, arXiv:2210.17357.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "accordion_internal.h"
 #include "allocate_internal.h"
+#include "budget_internal.h"
 #include "lamina/memory.h"
 
-#include <assert.h>
 #include <float.h>
 #include <math.h>
+
+/* Levels are bytes in the solver. */
+#define LEVEL_MAX 255
 
 typedef enum error_norm { NORM_L2SQ = 0, NORM_L2 = 1 } error_norm;
 
 typedef struct lgreco_config {
+    lmn__calendar calendar; /* first */
     double alpha;
-    uint64_t every;
-    uint64_t warmup;
-    uint64_t window;
     uint64_t buckets;
     uint64_t norm; /* error_norm */
+    uint64_t min, max;
+    bool follows_accordion;
 } lgreco_config;
 
-static const lgreco_config defaults = {
-    .alpha = 1.0,
-    .every = 200,
-    .warmup = 20,
-    .window = 10,
-    .buckets = 10000,
-    .norm = NORM_L2SQ,
-};
+static const lgreco_config defaults = {.calendar = LMN__CALENDAR_DEFAULTS,
+                                       .alpha = 1.0,
+                                       .buckets = 10000,
+                                       .norm = NORM_L2SQ,
+                                       .max = LEVEL_MAX};
 
 static const lmn_spec_field fields[] = {
     {.key = "alpha",
@@ -48,24 +47,7 @@ static const lmn_spec_field fields[] = {
      .max = 1e6,
      .min_exclusive = true,
      .help = "error allowed, relative to that of the uniform levels (1)"},
-    {.key = "every",
-     .type = LMN_SPEC_U64,
-     .offset = offsetof(lgreco_config, every),
-     .min = 1.0,
-     .max = 1e15,
-     .help = "steps between decisions (200)"},
-    {.key = "warmup",
-     .type = LMN_SPEC_U64,
-     .offset = offsetof(lgreco_config, warmup),
-     .min = 0.0,
-     .max = 1e15,
-     .help = "dense steps at the start, after which the first decision is made (20)"},
-    {.key = "window",
-     .type = LMN_SPEC_U64,
-     .offset = offsetof(lgreco_config, window),
-     .min = 1.0,
-     .max = 1e15,
-     .help = "steps before a decision whose mean vector is measured (10)"},
+    LMN__CALENDAR_FIELDS,
     {.key = "buckets",
      .type = LMN_SPEC_U64,
      .offset = offsetof(lgreco_config, buckets),
@@ -77,24 +59,49 @@ static const lmn_spec_field fields[] = {
      .offset = offsetof(lgreco_config, norm),
      .choices = "l2sq|l2",
      .help = "what is added up over layers: squared errors or their roots (l2sq)"},
+    {.key = "min",
+     .type = LMN_SPEC_U64,
+     .offset = offsetof(lgreco_config, min),
+     .min = 0.0,
+     .max = LEVEL_MAX,
+     .help = "lowest level that may be chosen, besides the uniform one; 0 is dense (0)"},
+    {.key = "max",
+     .type = LMN_SPEC_U64,
+     .offset = offsetof(lgreco_config, max),
+     .min = 0.0,
+     .max = LEVEL_MAX,
+     .help = "highest level that may be chosen, besides the uniform one (the last there is)"},
+    {.key = "accordion",
+     .type = LMN_SPEC_BOOL,
+     .offset = offsetof(lgreco_config, follows_accordion),
+     .help = "the error allowed is that of the levels that `accordion` would take, not of the "
+             "uniform ones (no)"},
 };
 
-static lmn__allocation_times times(const void *config_memory)
+static lmn_status complete(void *config_memory, lmn_error *err)
 {
     const lgreco_config *config = config_memory;
-    return (lmn__allocation_times){
-        .warmup = config->warmup, .every = config->every, .window = config->window};
+    if (config->min > config->max) {
+        return lmn_error_set(err, LMN_ERR_USAGE, "allocator 'lgreco': min=%llu is above max=%llu",
+                             (unsigned long long)config->min, (unsigned long long)config->max);
+    }
+    return LMN_OK;
+}
+
+static bool remembers(const void *config_memory)
+{
+    const lgreco_config *config = config_memory;
+    return config->follows_accordion;
 }
 
 /* A decision under way; arrays lie in the workspace. */
 typedef struct decision {
     const lmn_cost_table *table;
     uint64_t *bytes; /* [n_layers][n_levels], never more than dense */
-    uint64_t *error; /* [n_layers][n_levels] in units */
+    double *error;   /* [n_layers][n_levels] in the norm */
+    size_t *limit;   /* [n_layers] levels whose error is the budget, for alpha = 1 */
     size_t *levels;  /* [n_layers] the solution */
     void *scratch;   /* of the solver */
-    double unit;     /* error that one unit stands for */
-    uint64_t budget; /* units */
 } decision;
 
 static size_t table_bytes(size_t n_layers, size_t n_levels)
@@ -110,188 +117,109 @@ static size_t levels_bytes(size_t n_layers)
 static size_t workspace_bytes(const void *config_memory, size_t n_layers, size_t n_levels)
 {
     const lgreco_config *config = config_memory;
-    if (n_levels > 0 && n_layers > SIZE_MAX / 64 / n_levels) {
+    const size_t scratch_bytes = lmn__budget_scratch_bytes(n_layers, n_levels, config->buckets);
+    if (scratch_bytes == SIZE_MAX) {
         return SIZE_MAX;
     }
-    const size_t head_bytes = 2 * table_bytes(n_layers, n_levels) + levels_bytes(n_layers);
-    const size_t scratch_bytes = lmn_lgreco_scratch_bytes(n_layers, config->buckets);
+    const size_t head_bytes = 2 * table_bytes(n_layers, n_levels) + 2 * levels_bytes(n_layers);
     return scratch_bytes > SIZE_MAX - head_bytes ? SIZE_MAX : head_bytes + scratch_bytes;
 }
 
 /* Cut the workspace, which holds at least workspace_bytes for the decision's table. */
-static void lay_out(decision *d, unsigned char *workspace)
+static decision lay_out(const lmn_cost_table *table, unsigned char *workspace)
 {
-    const size_t one_table = table_bytes(d->table->n_layers, d->table->n_levels);
-    d->bytes = (void *)workspace;
-    d->error = (void *)(workspace + one_table);
-    d->levels = (void *)(workspace + 2 * one_table);
-    d->scratch = workspace + 2 * one_table + levels_bytes(d->table->n_layers);
+    const size_t one_table = table_bytes(table->n_layers, table->n_levels);
+    const size_t one_list = levels_bytes(table->n_layers);
+    return (decision){.table = table,
+                      .bytes = (void *)workspace,
+                      .error = (void *)(workspace + one_table),
+                      .limit = (void *)(workspace + 2 * one_table),
+                      .levels = (void *)(workspace + 2 * one_table + one_list),
+                      .scratch = workspace + 2 * one_table + 2 * one_list};
 }
 
-static lmn_status check_errors(const lmn_cost_table *table, lmn_error *err)
+/* Where dense is what the budget is made of, it may stay. */
+static bool may_have(const lgreco_config *config, const decision *d, size_t layer, size_t level)
 {
-    for (size_t cell = 0; cell < table->n_layers * table->n_levels; cell++) {
-        if (!isfinite(table->error[cell]) || table->error[cell] < 0.0) {
-            return lmn_error_set(err, LMN_ERR_NONFINITE,
-                                 "lgreco: the error of layer %zu at level %zu is %g; levels are "
-                                 "kept",
-                                 cell / table->n_levels, cell % table->n_levels,
-                                 table->error[cell]);
-        }
+    return level == d->limit[layer] || (level >= config->min && level <= config->max);
+}
+
+/* The error of a level, in the norm of the configuration; infinite where it may not be chosen. */
+static double real_error(const lgreco_config *config, const decision *d, size_t layer, size_t level)
+{
+    if (!may_have(config, d, layer, level)) {
+        return INFINITY;
     }
-    return LMN_OK;
-}
-
-/* The level that is really used: dense where a level saves nothing. */
-static size_t real_level(const lmn_cost_table *table, size_t layer, size_t level)
-{
-    const uint64_t *bytes = table->bytes + layer * table->n_levels;
-    return bytes[level] >= bytes[0] ? 0 : level;
-}
-
-/* The error of a level, in the norm of the configuration. */
-static double real_error(const lgreco_config *config, const lmn_cost_table *table, size_t layer,
-                         size_t level)
-{
-    if (real_level(table, layer, level) == 0) {
+    if (lmn__real_level(d->table, layer, level) == 0) {
         return 0.0;
     }
-    const double error = table->error[layer * table->n_levels + level];
+    const double error = d->table->error[layer * d->table->n_levels + level];
     return config->norm == NORM_L2 ? sqrt(error) : error;
-}
-
-/* The unit, 0 when the uniform levels cause no error that could be shared out. */
-static double choose_unit(const lgreco_config *config, const lmn_cost_table *table)
-{
-    double total = 0.0;
-    for (size_t layer = 0; layer < table->n_layers; layer++) {
-        total += real_error(config, table, layer, table->static_level[layer]);
-    }
-    const double unit = ldexp(total, -40);
-    return unit < DBL_MIN ? 0.0 : unit;
-}
-
-/* Round up; what no budget could hold becomes a level that is not allowed. */
-static uint64_t to_units(double error, double unit)
-{
-    const double units = ceil(error / unit);
-    return units < 0x1p62 ? (uint64_t)units : UINT64_MAX;
 }
 
 static void fill_tables(decision *d, const lgreco_config *config)
 {
     const lmn_cost_table *table = d->table;
-    uint64_t static_error = 0;
+    const size_t *named = table->static_level;
+    if (config->follows_accordion) {
+        const lmn__accordion_rule rule = LMN__ACCORDION_DEFAULTS;
+        lmn__accordion_levels(&rule, table, d->levels);
+        named = d->levels;
+    }
     for (size_t layer = 0; layer < table->n_layers; layer++) {
         const size_t row = layer * table->n_levels;
+        d->limit[layer] = lmn__real_level(table, layer, named[layer]);
         for (size_t level = 0; level < table->n_levels; level++) {
-            d->bytes[row + level] = table->bytes[row + real_level(table, layer, level)];
-            d->error[row + level] = to_units(real_error(config, table, layer, level), d->unit);
+            d->bytes[row + level] = table->bytes[row + lmn__real_level(table, layer, level)];
+            d->error[row + level] = real_error(config, d, layer, level);
         }
-        static_error += d->error[row + table->static_level[layer]];
-    }
-    d->budget = (uint64_t)((double)static_error * config->alpha);
-}
-
-/* What an assignment costs, in whole numbers. */
-typedef struct totals {
-    uint64_t bytes;
-    uint64_t error;
-} totals;
-
-static totals add_up(const decision *d, const size_t *levels)
-{
-    totals sum = {0};
-    for (size_t layer = 0; layer < d->table->n_layers; layer++) {
-        const size_t cell = layer * d->table->n_levels + levels[layer];
-        sum.bytes += d->bytes[cell];
-        sum.error += d->error[cell];
-    }
-    return sum;
-}
-
-/* Whether the uniform assignment is allowed and beats the solution. */
-static bool uniform_wins(totals uniform, totals solution, uint64_t budget)
-{
-    if (uniform.error > budget || uniform.bytes > solution.bytes) {
-        return false;
-    }
-    return uniform.bytes < solution.bytes || uniform.error < solution.error;
-}
-
-/* Nothing to share out: report the levels handed in. */
-static void keep(const lgreco_config *config, const lmn_cost_table *table, const size_t *levels,
-                 lmn_allocation_report *report)
-{
-    for (size_t layer = 0; layer < table->n_layers; layer++) {
-        const uint64_t *bytes = table->bytes + layer * table->n_levels;
-        report->bytes += bytes[real_level(table, layer, levels[layer])];
-        report->static_bytes += bytes[real_level(table, layer, table->static_level[layer])];
-        report->error += real_error(config, table, layer, levels[layer]);
     }
 }
 
-/* Take over an assignment, with dense where its levels save nothing. */
-static bool take(const decision *d, const size_t *chosen, size_t *levels)
+static lmn_status check(const lgreco_config *config, const lmn_cost_table *table, lmn_error *err)
 {
-    bool changed = false;
-    for (size_t layer = 0; layer < d->table->n_layers; layer++) {
-        const size_t level = real_level(d->table, layer, chosen[layer]);
-        changed = changed || levels[layer] != level;
-        levels[layer] = level;
-    }
-    return changed;
-}
-
-static lmn_status choose(const decision *d, const lgreco_config *config, size_t *levels,
-                         lmn_allocation_report *report, lmn_error *err)
-{
-    const lmn_lgreco_problem problem = {.n_layers = d->table->n_layers,
-                                        .n_levels = d->table->n_levels,
-                                        .bytes = d->bytes,
-                                        .error = d->error,
-                                        .budget = d->budget,
-                                        .buckets = config->buckets};
-    bool feasible = false;
-    const lmn_status status = lmn_lgreco_solve(&problem, d->scratch, d->levels, &feasible, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    assert(feasible); /* level 0 takes no part of the budget */
-    const totals uniform = add_up(d, d->table->static_level);
-    const totals solution = add_up(d, d->levels);
-    const bool is_uniform = uniform_wins(uniform, solution, d->budget);
-    const totals sum = is_uniform ? uniform : solution;
-    report->bytes = sum.bytes;
-    report->static_bytes = uniform.bytes;
-    report->error = (double)sum.error * d->unit;
-    report->budget = (double)d->budget * d->unit;
-    report->changed = take(d, is_uniform ? d->table->static_level : d->levels, levels);
-    return LMN_OK;
+    const lmn_status status = lmn__budget_check_errors(table, "lgreco", err);
+    return status == LMN_OK && config->follows_accordion
+               ? lmn__accordion_check(table, "lgreco", err)
+               : status;
 }
 
 static lmn_status decide(const void *config_memory, void *workspace, const lmn_cost_table *table,
                          size_t *levels, lmn_allocation_report *report_out, lmn_error *err)
 {
     const lgreco_config *config = config_memory;
-    lmn_allocation_report report = {0};
-    lmn_status status = check_errors(table, err);
+    lmn_status status = check(config, table, err);
     if (status != LMN_OK) {
         return status;
     }
-    decision d = {.table = table, .unit = choose_unit(config, table)};
-    if (d.unit == 0.0) {
-        keep(config, table, levels, &report);
-        *report_out = report;
-        return LMN_OK;
-    }
-    lay_out(&d, workspace);
+    decision d = lay_out(table, workspace);
     fill_tables(&d, config);
-    status = choose(&d, config, levels, &report, err);
-    if (status == LMN_OK) {
-        *report_out = report;
+    lmn__budget_problem problem = {.n_layers = table->n_layers,
+                                   .n_levels = table->n_levels,
+                                   .bytes = d.bytes,
+                                   .error = d.error,
+                                   .static_level = d.limit,
+                                   .buckets = config->buckets};
+    problem.budget = fmin(lmn__budget_totals(&problem, d.limit).error * config->alpha, DBL_MAX);
+    lmn_allocation_report report = lmn__report_levels(table, levels);
+    lmn__budget_answer answer = {0};
+    if (problem.budget >= DBL_MIN) {
+        status = lmn__budget_solve(&problem, d.scratch, d.levels, &answer, err);
     }
-    return status;
+    if (status != LMN_OK) {
+        return status;
+    }
+    if (answer.is_feasible) {
+        report.bytes = answer.totals.bytes;
+        report.error = answer.totals.error;
+        report.budget = problem.budget;
+        report.changed = lmn__take_levels(table, d.levels, levels);
+    }
+    if (config->follows_accordion) {
+        lmn__accordion_remember(table);
+    }
+    *report_out = report;
+    return LMN_OK;
 }
 
 const lmn__allocator_kind lmn__allocator_lgreco = {
@@ -300,8 +228,10 @@ const lmn__allocator_kind lmn__allocator_lgreco = {
                          .fields = fields,
                          .n_fields = sizeof fields / sizeof fields[0]},
                .config_bytes = sizeof(lgreco_config),
-               .defaults = &defaults},
-    .times = times,
+               .defaults = &defaults,
+               .complete = complete},
+    .times = lmn__calendar_times,
+    .remembers = remembers,
     .workspace_bytes = workspace_bytes,
     .decide = decide,
 };

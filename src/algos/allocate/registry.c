@@ -79,6 +79,21 @@ bool lmn_allocator_adapts(const lmn_allocator *allocator)
     return allocator->times.every > 0;
 }
 
+bool lmn_allocator_needs_times(const lmn_allocator *allocator)
+{
+    return allocator->kind->needs_times;
+}
+
+bool lmn_allocator_deals_curves(const lmn_allocator *allocator)
+{
+    return allocator->times.deals_curves;
+}
+
+bool lmn_allocator_remembers(const lmn_allocator *allocator)
+{
+    return allocator->kind->remembers != NULL && allocator->kind->remembers(allocator->config);
+}
+
 bool lmn_allocator_warms_up(const lmn_allocator *allocator, uint64_t step)
 {
     return step < allocator->times.warmup;
@@ -115,6 +130,17 @@ static lmn_status check_table(const lmn_allocator *allocator, const lmn_cost_tab
                              table->n_layers, table->n_levels, allocator->n_layers,
                              allocator->n_levels);
     }
+    if (allocator->kind->needs_times && table->timings == NULL) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "allocator %s weighs times, and the cost table has none",
+                             allocator->kind->method.entry.name);
+    }
+    if (lmn_allocator_remembers(allocator) && (table->energy == NULL || table->memory == NULL)) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "%s compares gradients with earlier ones, but the cost table comes "
+                             "without their energy or without memory",
+                             allocator->kind->method.entry.name);
+    }
     for (size_t layer = 0; layer < table->n_layers; layer++) {
         if (table->static_level[layer] >= table->n_levels || levels[layer] >= table->n_levels) {
             return lmn_error_set(err, LMN_ERR_ARGUMENT,
@@ -134,6 +160,46 @@ lmn_status lmn_allocator_decide(lmn_allocator *allocator, const lmn_cost_table *
     }
     return allocator->kind->decide(allocator->config, allocator->workspace, table, levels,
                                    report_out, err);
+}
+
+lmn__allocation_times lmn__calendar_times(const void *config)
+{
+    const lmn__calendar *calendar = config;
+    return (lmn__allocation_times){.warmup = calendar->warmup,
+                                   .every = calendar->every,
+                                   .window = calendar->window,
+                                   .deals_curves = calendar->curves == LMN__CURVES_DEALT};
+}
+
+size_t lmn__real_level(const lmn_cost_table *table, size_t layer, size_t level)
+{
+    const uint64_t *bytes = table->bytes + layer * table->n_levels;
+    return bytes[level] >= bytes[0] ? 0 : level;
+}
+
+lmn_allocation_report lmn__report_levels(const lmn_cost_table *table, const size_t *levels)
+{
+    lmn_allocation_report report = {0};
+    for (size_t layer = 0; layer < table->n_layers; layer++) {
+        const size_t row = layer * table->n_levels;
+        const size_t level = lmn__real_level(table, layer, levels[layer]);
+        report.bytes += table->bytes[row + level];
+        report.error += level == 0 ? 0.0 : table->error[row + level];
+        report.static_bytes +=
+            table->bytes[row + lmn__real_level(table, layer, table->static_level[layer])];
+    }
+    return report;
+}
+
+bool lmn__take_levels(const lmn_cost_table *table, const size_t *chosen, size_t *levels)
+{
+    bool changed = false;
+    for (size_t layer = 0; layer < table->n_layers; layer++) {
+        const size_t level = lmn__real_level(table, layer, chosen[layer]);
+        changed = changed || levels[layer] != level;
+        levels[layer] = level;
+    }
+    return changed;
 }
 
 const lmn_spec_entry *lmn_allocator_entry(size_t index)

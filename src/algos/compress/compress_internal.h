@@ -16,7 +16,7 @@
 
 /* Elements that an encoder forms and encodes together: they and what belongs to them fit the
    nearest cache. Grains divide it or are multiples of it. */
-#define LMN__TILE ((size_t)1024)
+#define LMN__TILE ((size_t)512)
 
 typedef struct lmn__compressor_levels {
     size_t count;        /* level 0 included */
@@ -63,8 +63,9 @@ typedef struct lmn__compressor_family {
     /* Entries 1 .. level count - 1. */
     void (*error_curve)(const void *config, const float *vector, lmn_layer_shape shape,
                         double *squared_error_out, void *scratch);
-    const lmn__message_functions *messages; /* SPARSE, SLICED */
-    const lmn__round_functions *rounds;     /* ROUNDS */
+    double (*curve_work)(const void *config, lmn_layer_shape shape); /* NULL: the count */
+    const lmn__message_functions *messages;                          /* SPARSE, SLICED */
+    const lmn__round_functions *rounds;                              /* ROUNDS */
 } lmn__compressor_family;
 
 #define LMN__COMPRESSORS(X)                                                                        \

@@ -198,6 +198,12 @@ static void error_curve(const void *config_memory, const float *vector, lmn_laye
     }
 }
 
+static double curve_work(const void *config, lmn_layer_shape shape)
+{
+    const matrix largest = matrix_of(config, 1, shape);
+    return lmn__spectrum_work(largest.rows, largest.cols, largest.rank_max);
+}
+
 /* ------------------------------------------------------------------ rounds */
 
 /* In a step whose one round sends Q, P comes from memory; and the other way round. */
@@ -376,5 +382,6 @@ const lmn__compressor_family lmn__compressor_lowrank = {
     .contraction = contraction,
     .eta = eta,
     .error_curve = error_curve,
+    .curve_work = curve_work,
     .rounds = &rounds,
 };

@@ -146,6 +146,13 @@ void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *v
     }
 }
 
+double lmn_compressor_curve_work(const lmn_compressor *compressor, lmn_layer_shape shape)
+{
+    return compressor->family->curve_work == NULL
+               ? (double)shape.count
+               : compressor->family->curve_work(compressor->config, shape);
+}
+
 /* Messages exist for levels above 0 of families that send any. */
 static lmn_status check_level(const lmn_compressor *compressor, size_t level, lmn_error *err)
 {

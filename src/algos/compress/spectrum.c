@@ -128,6 +128,19 @@ size_t lmn__spectrum_scratch_bytes(size_t rows, size_t cols, size_t rank_max)
     return layout_of(rows, cols, rank_max).end;
 }
 
+double lmn__spectrum_work(size_t rows, size_t cols, size_t rank_max)
+{
+    const double count = (double)rows * (double)cols;
+    const size_t side = smaller(rows, cols);
+    if (side <= LMN__SPECTRUM_EXACT) {
+        /* Half of the Gram matrix; then Jacobi's method, which takes about 8 sweeps of n^2 / 2
+           rotations of 4 n multiplications, twice. */
+        const double n = (double)side;
+        return count * n / 2.0 + 32.0 * n * n * n;
+    }
+    return 2.0 * ITERATIONS * count * (double)subspace_of(side, rank_max);
+}
+
 typedef struct workspace {
     float *left, *right;
     double *gram;

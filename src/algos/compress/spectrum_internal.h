@@ -23,6 +23,9 @@ size_t lmn__spectrum_scratch_bytes(size_t rows, size_t cols, size_t rank_max);
 void lmn__spectrum_rest(const float *matrix, size_t rows, size_t cols, size_t rank_max,
                         double *rest_out, void *scratch);
 
+/** About how many multiplications that takes. */
+double lmn__spectrum_work(size_t rows, size_t cols, size_t rank_max);
+
 #define LMN__SPECTRUM_EXACT 128
 
 /**

@@ -34,12 +34,14 @@ static inline lmn__feedback_places lmn__feedback_places_of(const lmn__feedback_t
         .error = error, .averages = averages, .count = averages + traits->n_averages};
 }
 
-/** lmn_feedback_form and lmn_feedback_advance for one instruction set; all give the same bits. */
+/** The functions of lamina/feedback.h for one instruction set; all give the same bits. */
 typedef struct lmn__feedback_loops {
     const char *isa;
     bool (*form)(const lmn__feedback_traits *traits, const lmn_feedback_tile *tile, float *vector);
     void (*advance)(const lmn__feedback_traits *traits, const lmn_feedback_tile *tile,
                     const float *vector, const float *sent);
+    bool (*form_unsent)(const lmn__feedback_traits *traits, const lmn_feedback_tile *tile,
+                        float *vector);
 } lmn__feedback_loops;
 
 /** Variant `index` that this processor can run, the fastest first; NULL past the last. */

@@ -220,27 +220,41 @@ static void advance_near(const lmn__feedback_traits *traits, const TILE *tile, c
 /* Numbers of each array that are worked on at a time: all of them fit the nearest cache. */
 #define NEAR_COUNT ((size_t)512)
 
-/* States after the step are made in the nearest cache and written to memory from there. */
+/* Up to NEAR_COUNT elements of a tile, whose states after the step are made in the nearest cache.
+ */
+static TILE near_part(const lmn__feedback_traits *traits, const TILE *tile, size_t first,
+                      REAL next[LMN_FEEDBACK_STATES_MAX][NEAR_COUNT])
+{
+    const size_t rest = tile->count - first;
+    TILE part = *tile;
+    part.count = rest < NEAR_COUNT ? rest : NEAR_COUNT;
+    part.gradient = tile->gradient + first;
+    for (size_t i = 0; i < lmn__feedback_places_of(traits).count; i++) {
+        part.state[i] = tile->state[i] + first;
+        part.next[i] = tile->next[i] == NULL ? NULL : next[i];
+    }
+    return part;
+}
+
+/* From there they are written to memory. */
+static void store_part(const lmn__feedback_traits *traits, const TILE *tile, size_t first,
+                       const TILE *part)
+{
+    for (size_t i = 0; i < lmn__feedback_places_of(traits).count; i++) {
+        if (tile->next[i] != NULL) {
+            LOOPS_STORE(tile->next[i] + first, part->next[i], part->count);
+        }
+    }
+}
+
 static void advance_far(const lmn__feedback_traits *traits, const TILE *tile, const REAL *vector,
                         const REAL *sent)
 {
-    const size_t n_states = lmn__feedback_places_of(traits).count;
     REAL next[LMN_FEEDBACK_STATES_MAX][NEAR_COUNT];
     for (size_t first = 0; first < tile->count; first += NEAR_COUNT) {
-        const size_t rest = tile->count - first;
-        TILE part = *tile;
-        part.count = rest < NEAR_COUNT ? rest : NEAR_COUNT;
-        part.gradient = tile->gradient + first;
-        for (size_t i = 0; i < n_states; i++) {
-            part.state[i] = tile->state[i] + first;
-            part.next[i] = tile->next[i] == NULL ? NULL : next[i];
-        }
+        const TILE part = near_part(traits, tile, first, next);
         advance_near(traits, &part, vector + first, sent == NULL ? NULL : sent + first);
-        for (size_t i = 0; i < n_states; i++) {
-            if (tile->next[i] != NULL) {
-                LOOPS_STORE(tile->next[i] + first, next[i], part.count);
-            }
-        }
+        store_part(traits, tile, first, &part);
     }
 }
 

@@ -110,6 +110,13 @@ void lmn_feedback_advance(const lmn_feedback *feedback, const lmn_feedback_tile 
     }
 }
 
+bool lmn_feedback_form_unsent(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
+                              float *vector)
+{
+    assert(!tile->whole);
+    return feedback->loops->form_unsent(&feedback->traits, tile, vector);
+}
+
 bool lmn_feedback_form_f64(const lmn_feedback *feedback, const lmn_feedback_tile_f64 *tile,
                            double *vector)
 {

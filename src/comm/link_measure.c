@@ -1,0 +1,168 @@
+/*
+ * Measuring the link between the ranks of a world.
+ *
+ * Every size is timed in rounds that follow each other without a pause, and of their second half
+ * the slowest rank's median counts, so all ranks fit the same line. Without a pause, because links
+ * that are shaped or buffered let the first megabytes pass faster than they can go on.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "lamina/clock.h"
+#include "lamina/collective.h"
+#include "lamina/link.h"
+#include "lamina/memory.h"
+#include "lamina/tuning.h"
+
+#include <string.h>
+
+#define SUM_LOG2_FIRST    10
+#define SUM_LOG2_LAST     20
+#define GATHER_LOG2_FIRST 8
+#define GATHER_LOG2_LAST  18
+#define LOG2_STEP         2
+#define SIZES_MAX         8
+#define ROUNDS_MAX        ((size_t)32)
+#define ROUNDS_MIN        ((size_t)4)
+/* Seconds for the rounds of one size, unless the fewest take longer. */
+#define SECONDS_EACH 0.2
+
+typedef struct probe {
+    lmn_world *world;
+    lmn_collective *sum, *gather; /* owned */
+    float *send, *recv;           /* [2^SUM_LOG2_LAST bytes] owned */
+    size_t n_samples;
+    lmn_line_sample samples[SIZES_MAX];
+} probe;
+
+static lmn_status start(const probe *self, bool sums, size_t bytes, lmn_error *err)
+{
+    return sums ? lmn_allreduce_start(self->sum, self->send, self->recv, bytes / sizeof(float),
+                                      1.0F, err)
+                : lmn_allgatherv_start(self->gather, self->send, bytes, err);
+}
+
+static lmn_status time_round(const probe *self, bool sums, size_t bytes, double *seconds_out,
+                             lmn_error *err)
+{
+    const double begin = lmn_clock_seconds();
+    lmn_status status = start(self, sums, bytes, err);
+    if (status == LMN_OK) {
+        status = lmn_collective_wait(sums ? self->sum : self->gather, err);
+    }
+    *seconds_out = lmn_clock_seconds() - begin;
+    return status;
+}
+
+static void insert(double *sorted, size_t n, double value)
+{
+    size_t place = n;
+    for (; place > 0 && sorted[place - 1] > value; place--) {
+        sorted[place] = sorted[place - 1];
+    }
+    sorted[place] = value;
+}
+
+static size_t count_rounds(double seconds)
+{
+    const double fitting = SECONDS_EACH / seconds;
+    if (fitting < (double)ROUNDS_MIN) {
+        return ROUNDS_MIN;
+    }
+    return fitting < (double)ROUNDS_MAX ? (size_t)fitting : ROUNDS_MAX;
+}
+
+/* All ranks make as many rounds: the slowest rank's time of the first decides. */
+static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err)
+{
+    double first = 0.0;
+    lmn_status status = time_round(self, sums, bytes, &first, err);
+    uint64_t nanoseconds = (uint64_t)(first * 1e9) + 1;
+    if (status == LMN_OK) {
+        status = lmn_world_max_u64(self->world, &nanoseconds, 1, err);
+    }
+    const size_t n_rounds = count_rounds((double)nanoseconds * 1e-9);
+    double seconds[ROUNDS_MAX] = {0.0};
+    size_t n_counted = 0;
+    for (size_t i = 0; i < n_rounds && status == LMN_OK; i++) {
+        double round = 0.0;
+        status = time_round(self, sums, bytes, &round, err);
+        if (i >= n_rounds / 2) {
+            insert(seconds, n_counted++, round);
+        }
+    }
+    nanoseconds = (uint64_t)(seconds[n_counted / 2] * 1e9) + 1;
+    if (status == LMN_OK) {
+        status = lmn_world_max_u64(self->world, &nanoseconds, 1, err);
+    }
+    const int size = lmn_world_size(self->world);
+    self->samples[self->n_samples++] = (lmn_line_sample){
+        .messages = sums ? lmn_link_sum_messages(size) : lmn_link_gather_messages(size),
+        .bytes =
+            sums ? 2.0 * (size - 1) / size * (double)bytes : (double)(size - 1) * (double)bytes,
+        .seconds = (double)nanoseconds * 1e-9};
+    return status;
+}
+
+/* The rate is that of the two longest, the latency what the shortest takes beyond it. Those between
+ * show neither: links that let some bytes pass faster would hide their rate in them. */
+static lmn_line line_of(const probe *self)
+{
+    lmn_line line = lmn_line_fit(self->samples + self->n_samples - 2, 2);
+    const lmn_line_sample *shortest = &self->samples[0];
+    const double rest = shortest->seconds - line.per_byte * shortest->bytes;
+    line.latency = rest > 0.0 ? rest / shortest->messages : 0.0;
+    return line;
+}
+
+static lmn_status fit(probe *self, bool sums, lmn_line *line_out, lmn_error *err)
+{
+    const int first = sums ? SUM_LOG2_FIRST : GATHER_LOG2_FIRST;
+    const int last = sums ? SUM_LOG2_LAST : GATHER_LOG2_LAST;
+    lmn_status status = LMN_OK;
+    self->n_samples = 0;
+    for (int log2 = first; log2 <= last && status == LMN_OK; log2 += LOG2_STEP) {
+        status = time_size(self, sums, (size_t)1 << log2, err);
+    }
+    *line_out = line_of(self);
+    return status;
+}
+
+static lmn_status tune(lmn_world *world, lmn_error *err)
+{
+    const lmn_allreduce_tuning tuning = {.largest_bytes = (size_t)1 << SUM_LOG2_LAST};
+    return lmn_world_size(world) > 2 ? lmn_allreduce_tune(world, &tuning, NULL, err) : LMN_OK;
+}
+
+lmn_status lmn_link_measure(lmn_world *world, lmn_link *link_out, lmn_error *err)
+{
+    probe self = {.world = world};
+    *link_out = (lmn_link){0};
+    if (lmn_world_size(world) < 2) {
+        return LMN_OK;
+    }
+    const size_t count = ((size_t)1 << SUM_LOG2_LAST) / sizeof(float);
+    self.send = lmn_alloc(count, sizeof(float), err);
+    self.recv = lmn_alloc(count, sizeof(float), err);
+    const bool has_memory = self.send != NULL && self.recv != NULL;
+    lmn_status status = lmn_agree(world, has_memory ? LMN_OK : LMN_ERR_MEMORY, err);
+    if (status == LMN_OK) {
+        status = tune(world, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, count, &self.sum, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn_allgatherv_create(world, (size_t)1 << GATHER_LOG2_LAST, &self.gather, err);
+    }
+    if (status == LMN_OK) {
+        status = fit(&self, true, &link_out->sum, err);
+    }
+    if (status == LMN_OK) {
+        status = fit(&self, false, &link_out->gather, err);
+    }
+    lmn_collective_destroy(self.sum);
+    lmn_collective_destroy(self.gather);
+    lmn_free(self.send);
+    lmn_free(self.recv);
+    return status;
+}
