@@ -14,7 +14,6 @@
 #include "convex_internal.h"
 #include "lamina/memory.h"
 
-#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -177,7 +176,6 @@ static lmn_status measure(newton *n, lmn_error *err)
 /* Down to where rounding ends it. */
 static lmn_status minimise(newton *n, lmn_error *err)
 {
-    assert(n->x != NULL);
     memcpy(n->x, n->problem->start, n->problem->dimension * sizeof *n->x);
     lmn_status status = measure(n, err);
     bool moves = true;
@@ -228,9 +226,11 @@ lmn_status lmn_convex_optimum(lmn_convex_problem *problem, double *x_out, lmn_er
         status = take_memory(&n, err);
     }
     status = lmn_agree(problem->world, status, err);
-    if (status == LMN_OK) {
-        status = minimise(&n, err);
+    if (status != LMN_OK || n.x == NULL) {
+        lmn_free(n.memory);
+        return status;
     }
+    status = minimise(&n, err);
     if (status == LMN_OK) {
         memcpy(x_out, n.x, bytes);
     }
