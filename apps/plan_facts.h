@@ -9,7 +9,7 @@
 #include "console.h"
 #include "lamina/lamina.h"
 
-enum { PLAN_TEXT_BYTES = 256, PLAN_SIZES_MAX = 12 };
+enum { PLAN_TEXT_BYTES = 512, PLAN_SIZES_MAX = 12 };
 
 typedef struct plan_options {
     const char *model;
