@@ -180,6 +180,38 @@ static void calibrating_changes_no_estimate(void **state)
     lmn_world_destroy(world);
 }
 
+/* While all is dense nothing is fed back; the first compressed step must not notice. */
+static void layers_that_rested_go_on_as_if_they_had_not(void **state)
+{
+    (void)state;
+    lmn_world *world = check_new_world();
+    static const char *const feedbacks[] = {"econtrol", "ef21", "ec"};
+    for (size_t f = 0; f < sizeof feedbacks / sizeof feedbacks[0]; f++) {
+        lmn_reducer *timed = check_new_reducer(world, "topk:density=0.05", feedbacks[f], SPEC);
+        lmn_reducer *plain =
+            check_new_reducer(world, "topk:density=0.05", feedbacks[f], "uniform:warmup=4");
+        timed->timing->link = (lmn_link){0};
+        for (uint64_t step = 0; step < WARMUP + 6; step++) {
+            (void)run_step(plain, world, step, 0.0);
+            (void)run_step(timed, world, step, 0.0);
+            assert_int_equal(timed->layers[1].rests, step < WARMUP);
+            if (lmn_world_size(world) <= 2) {
+                assert_true(check_estimate_hash(timed) == check_estimate_hash(plain));
+            }
+            if (step == 1) {
+                lmn_reducer_settle(timed); /* as for a checkpoint */
+            }
+            if (step == WARMUP - 1) {
+                timed->levels[1] = plain->levels[1];
+                timed->levels[2] = plain->levels[2];
+            }
+        }
+        lmn_reducer_destroy(plain);
+        lmn_reducer_destroy(timed);
+    }
+    lmn_world_destroy(world);
+}
+
 static void decisions_and_what_they_rest_on_outlast_a_checkpoint(void **state)
 {
     (void)state;
@@ -216,6 +248,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_plan_slower_than_dense_is_reverted_after_its_trial),
         cmocka_unit_test(a_plan_faster_than_dense_is_kept),
         cmocka_unit_test(calibrating_changes_no_estimate),
+        cmocka_unit_test(layers_that_rested_go_on_as_if_they_had_not),
         cmocka_unit_test(decisions_and_what_they_rest_on_outlast_a_checkpoint),
     };
     const int failures = cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,7 @@ static void advance(const lmn_feedback_tile *tile, const float *vector, const fl
 
 const lmn__feedback_kind lmn__feedback_ec = {
     .method.entry = {.name = "ec", .summary = "what was not sent is added to the next gradient"},
+    .rests = true,
     .n_states = 1,
     .states = {{.name = "error", .sent_factor = -1.0F, .rewrites = true}},
     .form = form,

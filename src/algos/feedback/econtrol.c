@@ -147,6 +147,7 @@ const lmn__feedback_kind lmn__feedback_econtrol = {
                .config_bytes = sizeof(econtrol_config),
                .defaults = &defaults},
     .tracks = true,
+    .rests = true,
     .n_states = 2,
     .states = {{.name = "tracked_gradient", .sent_factor = 1.0F, .rewrites = false},
                {.name = "error", .sent_factor = -1.0F, .rewrites = true}},

@@ -80,6 +80,7 @@ const lmn__feedback_kind lmn__feedback_ef21 = {
                .config_bytes = sizeof(ef21_config),
                .defaults = &defaults},
     .tracks = true,
+    .rests = true,
     .n_states = 1,
     .states = {{.name = "tracked_gradient", .sent_factor = 1.0F, .rewrites = false}},
     .starts_dense = starts_dense,

@@ -28,6 +28,7 @@ typedef struct lmn__feedback_state {
 typedef struct lmn__feedback_kind {
     lmn__method method;
     bool tracks;
+    bool rests;
     size_t n_states;
     lmn__feedback_state states[LMN_FEEDBACK_STATES_MAX];
     bool (*starts_dense)(const void *config);            /* NULL: never */

@@ -59,6 +59,11 @@ bool lmn_feedback_tracks(const lmn_feedback *feedback)
     return feedback->kind->tracks;
 }
 
+bool lmn_feedback_rests(const lmn_feedback *feedback)
+{
+    return feedback->kind->rests;
+}
+
 bool lmn_feedback_starts_dense(const lmn_feedback *feedback)
 {
     return feedback->kind->starts_dense != NULL && feedback->kind->starts_dense(feedback->config);
