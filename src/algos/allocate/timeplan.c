@@ -31,8 +31,12 @@
 #define LEVELS_MAX ((size_t)256)
 /* Which kinds of messages the open bucket has: bit 0 dense, bit 1 compressed. */
 #define KINDS ((size_t)4)
-/* Of a dense step: what may be lost in all by leaving out points that are hardly better. */
+/* Of the step: what may be lost in all by leaving out points that are hardly better. How long the
+ * step is, is first taken from dense; where it turns out shorter by FINER, the search is made
+ * again.
+ */
 #define NEGLIGIBLE 0.002
+#define FINER      0.5
 /* Points of smaller error that others are compared with. */
 #define RIVALS_MAX ((size_t)32)
 /* Plans that take so much more than the shortest count as equally fast. */
@@ -406,6 +410,19 @@ static double dense_seconds(const lmn_time_problem *problem, size_t *levels)
     return lmn_time_predict(problem, levels).seconds;
 }
 
+/* All layers, from the first; returns the plan to take. */
+static ending search(solver *self)
+{
+    for (size_t i = 0; i < (self->n_parts + 1) * KINDS; i++) {
+        self->previous[i].n = 0;
+    }
+    self->previous[0] = (front){.n = 1};
+    for (size_t layer = 0; layer < self->problem->n_layers; layer++) {
+        add_layer(self, layer);
+    }
+    return choose(self);
+}
+
 lmn_status lmn_time_solve(const lmn_time_problem *problem, double budget, size_t buckets,
                           void *scratch, size_t *levels_out, lmn_error *err)
 {
@@ -415,18 +432,18 @@ lmn_status lmn_time_solve(const lmn_time_problem *problem, double budget, size_t
     }
     const double dense = dense_seconds(problem, levels_out);
     solver self = lay_out(problem, budget, buckets, scratch);
-    self.slack = NEGLIGIBLE * dense / (double)problem->n_layers;
-    for (size_t i = 0; i < (self.n_parts + 1) * KINDS; i++) {
-        self.previous[i].n = 0;
-    }
-    self.previous[0] = (front){.n = 1};
-    for (size_t layer = 0; layer < problem->n_layers; layer++) {
-        add_layer(&self, layer);
-    }
-    const ending best = choose(&self);
-    walk_back(&self, best, levels_out);
-    if (lmn_time_predict(problem, levels_out).seconds > dense) {
-        memset(levels_out, 0, problem->n_layers * sizeof *levels_out);
-    }
+    double shortest = dense;
+    do {
+        self.slack = NEGLIGIBLE * shortest / (double)problem->n_layers;
+        walk_back(&self, search(&self), levels_out);
+        const double found = lmn_time_predict(problem, levels_out).seconds;
+        if (found > dense) {
+            memset(levels_out, 0, problem->n_layers * sizeof *levels_out);
+        }
+        if (found >= FINER * shortest) {
+            break;
+        }
+        shortest = found; /* what was negligible to the longer step is not to this one */
+    } while (true);
     return LMN_OK;
 }
