@@ -43,15 +43,15 @@ EVERY = "warmup=0,every=50,window=10"
 ALLOCATIONS = [
     ("uniform", "uniform"),
     ("lgreco, alpha 1.3", f"lgreco:{EVERY},alpha=1.3"),
-    ("lgreco, alpha 1.15", f"lgreco:{EVERY},alpha=1.15"),
+    ("lgreco, alpha 1.6", f"lgreco:{EVERY},alpha=1.6"),
     ("lgreco, alpha 1", f"lgreco:{EVERY}"),
     ("uniform, less", "uniform"),
     ("global topk", f"global-topk:{EVERY}"),
     ("accordion", f"accordion:{EVERY}"),
 ]
 # Of topk all levels are the lowest ones from alpha = 1.05 on, so one such row is enough.
-NOT_FOR = {"global topk": ("quant", "lowrank"), "lgreco, alpha 1.15": ("topk", "quant")}
-FIRST = ("dense", "uniform", "lgreco, alpha 1.3", "lgreco, alpha 1")
+NOT_FOR = {"global topk": ("quant", "lowrank"), "lgreco, alpha 1.6": ("topk", "quant")}
+FIRST = ("dense", "uniform", "lgreco, alpha 1.3", "lgreco, alpha 1.6")
 DENSE = ("dense", "dense", "dense", "none", "uniform")
 
 
