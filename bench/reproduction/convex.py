@@ -51,7 +51,7 @@ IDEAL = Method("ec about the optimum", "ec-ideal")
 
 
 def momentum(name, *values):
-    return Method(f"{name}, momentum {{}}", name + ("_sgdm:" if name == "ef21" else ":") + "momentum={}", values)
+    return Method(f"{name}, momentum {{}}", f"{name}:momentum={{}}", values)
 
 
 SQUARES = Problem(
@@ -60,26 +60,26 @@ SQUARES = Problem(
      Case("zeta 10, exact, lr 0.001", "n=8,d=200,zeta=10", 20000, [0.001]),
      Case("zeta 100, exact, lr 0.01", "n=8,d=200,zeta=100", 20000, [0.01]),
      Case("zeta 10, sigma 20, lr 0.001", "n=8,d=200,zeta=10,sigma=20", 20000, [0.001])],
-    [*BASE, IDEAL, momentum("ef21", 0.03, 0.1, 0.3), Method("econtrol, eta {}", "econtrol:eta={}",
+    [*BASE, IDEAL, momentum("ef21_sgdm", 0.03, 0.1, 0.3), Method("econtrol, eta {}", "econtrol:eta={}",
                                                             (0.0025, 0.01, 0.05, 0.1)),
      momentum("econtrol", 0.03, 0.1)],
     [Case("zeta 100, exact", "n=8,d=200,zeta=100", 3000, [0.003, 0.01, 0.02, 0.03, 0.04], target=1e-10),
      Case("zeta 100, sigma 20", "n=8,d=200,zeta=100,sigma=20", 4000, [0.0003, 0.001, 0.002, 0.003, 0.004],
           target=0.03)],
-    [*BASE, momentum("ef21", 0.03, 0.1, 0.3, 0.7), Method("econtrol, eta {}", "econtrol:eta={}", (0.05, 0.1)),
-     momentum("econtrol", 0.03, 0.1, 0.3, 0.7)])
+    [*BASE, momentum("ef21_sgdm", 0.03, 0.1, 0.3, 0.7),
+     Method("econtrol, eta {}", "econtrol:eta={}", (0.0001, 0.05, 0.1)), momentum("econtrol", 0.03, 0.1, 0.3, 0.7)])
 LOGISTIC = Problem(
     "EControl on heterogeneous logistic regression", "logistic", "topk:density=0.05",
     [Case("skew 0.8, exact, lr 0.1", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 10000, [0.1]),
      Case("skew 0.8, exact, lr 0.025", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 10000, [0.025]),
      Case("skew 0.8, batch 4, lr 0.05", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 20000, [0.05], 4),
      Case("skew 0.8, batch 4, lr 0.0125", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 20000, [0.0125], 4)],
-    [*BASE, momentum("ef21", 0.03, 0.1, 0.3), Method("econtrol, eta {}", "econtrol:eta={}",
+    [*BASE, momentum("ef21_sgdm", 0.03, 0.1, 0.3), Method("econtrol, eta {}", "econtrol:eta={}",
                                                      (0.0125, 0.025, 0.05)), momentum("econtrol", 0.03, 0.1)],
     [Case("skew 0.8, exact", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 4000, [0.1, 0.3, 0.6, 1.2], target=1e-8),
      Case("skew 0.8, batch 4", "n=8,m=200,d=100,lambda=0.01,skew=0.8", 20000, [0.003, 0.006, 0.0125, 0.025],
           4, target=0.05)],
-    [*BASE, momentum("ef21", 0.03, 0.1, 0.3), Method("econtrol, eta {}", "econtrol:eta={}", (0.025, 0.05)),
+    [*BASE, momentum("ef21_sgdm", 0.03, 0.1, 0.3), Method("econtrol, eta {}", "econtrol:eta={}", (0.0001, 0.025, 0.05)),
      momentum("econtrol", 0.03, 0.1, 0.3)])
 PROBLEMS = {"econtrol-least-squares": SQUARES, "econtrol-logistic": LOGISTIC}
 

@@ -38,7 +38,8 @@ SETTINGS = [
 def lab(*words):
     done = subprocess.run([LAB, *words], env=runs.environment(), stderr=subprocess.PIPE, check=False, text=True)
     if done.returncode != 0:
-        raise SystemExit(f"bench/reproduce: step-time needs hosts in network namespaces, as root: {done.stderr.strip()}")
+        raise SystemExit("bench/reproduce: step-time needs hosts in network namespaces, as root: " +
+                         done.stderr.strip())
 
 
 def plan(experiment):
