@@ -185,7 +185,7 @@ def race_panel(case, racers):
         width = max(1, len(curve.bits) // 200)
         points = [(b / 1e3, max(d, 1e-30)) for b, d in
                   list(zip(curve.bits, curve.distance))[1::width] if np.isfinite(d) and d < 1e6]
-        lines.append(figures.Line(racer.method.label.replace(" {}", ""), points, colour, dashed=racer.method is DENSE))
+        lines.append(figures.Line(racer.method.label.replace(", momentum {}", "+m").replace(", eta {}", ""), points, colour, dashed=racer.method is DENSE))
     return figures.Panel(case.name, "kbit sent by a worker", "|x - x*|^2", lines, log="xy")
 
 
@@ -214,6 +214,6 @@ def main(experiment):
              "the best of its rows.\n\n" + "\n\n".join(race_table(case, racers) for case, racers in races)]
     if has_figure:
         parts.append(tables.figure(experiment.name, "Distance to the optimum over bits, each method at its best "
-                                   "setting, first seed"))
+                                   "setting, first seed; +m: with momentum"))
     tables.write(experiment, problem.title, parts)
     return True
