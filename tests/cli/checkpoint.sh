@@ -47,7 +47,7 @@ grep -q '^copy.h5: .*in reach of /' out.txt || fail "no array is named"
 grep -q '^run/checkpoint-2.h5: whole' out.txt || fail "the whole one is not told"
 flip copy.h5 $((bytes / 2))
 expect 0 "$LAMINA" checkpoint verify copy.h5
-for offset in 20 40 100 600 $((bytes - 1)); do
+for offset in 20 600 $((bytes - 1)); do
     flip copy.h5 "$offset"
     expect 1 "$LAMINA" checkpoint verify copy.h5
     flip copy.h5 "$offset"
