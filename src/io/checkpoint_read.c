@@ -263,7 +263,7 @@ lmn_status lmn_checkpoint_read(lmn_world *world, const char *path, lmn_state *st
     uint64_t *values = lmn_alloc(state->numbers.count + ROW_NUMBERS, sizeof *values, err);
     const lmn__h5_quiet quiet = lmn__h5_quiet_begin();
     status = lmn_agree(world, values == NULL ? LMN_ERR_MEMORY : LMN_OK, err);
-    if (status == LMN_OK) {
+    if (status == LMN_OK && values != NULL) {
         status = check_together(world, path, state, values, err);
     }
     if (status == LMN_OK && values != NULL) {
