@@ -34,6 +34,7 @@ typedef struct train_settings {
     const char *out;
     const char *checkpoint_dir;
     const char *checkpoint_every;
+    const char *mtbf;
     uint64_t keep;
     bool resume;
     const char *init;

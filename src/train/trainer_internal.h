@@ -156,6 +156,7 @@ struct lmn_trainer {
     double started_at;       /* clock at the start of lmn_trainer_run */
     double seconds_before;   /* total seconds of the runs that this one goes on from */
     double checkpoint_at;    /* clock at the last checkpoint */
+    double write_seconds;    /* that it took; 0: this process has written none */
     double step_seconds;     /* of recent steps, smoothed */
     double last_lr;          /* of the last step */
     uint64_t own_bytes_sent; /* by this rank in this process, for progress lines */
@@ -179,6 +180,14 @@ void lmn__learner_update(const lmn__learner *learner, const lmn_reducer *reducer
                          uint64_t update);
 lmn_status lmn__learner_add_state(lmn__learner *learner, lmn_state *state, lmn_error *err);
 void lmn__learner_destroy(lmn__learner *learner);
+
+/**
+ * interval.c: seconds of work between two checkpoints that cost the least time in all, writing and
+ * repeating counted, when one takes write_seconds > 0 and failures come failure_seconds > 0 apart.
+ * J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps",
+ * Future Generation Computer Systems 22 (2006) 303-312; its first term is J. W. Young's of 1974.
+ */
+double lmn__checkpoint_interval(double write_seconds, double failure_seconds);
 
 /* trainer_step.c: collective. */
 lmn_status lmn__trainer_step(lmn_trainer *trainer, lmn_error *err);

@@ -172,6 +172,15 @@ for signal in TERM INT USR1; do
     [ "$(json "stopped$signal.h5" "x['steps']")" = $steps ] || fail "steps"
 done
 
+check "checkpoints as often as failures make it worth: the first at once, the next by its own measure"
+train often --checkpoint-dir often --checkpoint-every auto --mtbf 0.001s --keep 0
+often=$(find often -name 'checkpoint-*.h5' | wc -l)
+[ "$often" -gt 10 ] || fail "$often checkpoints at a failure each millisecond"
+train seldom --checkpoint-dir seldom --checkpoint-every auto --mtbf 100000h --keep 0
+[ "$(find seldom -name 'checkpoint-*.h5' | wc -l)" -eq 2 ] || fail "not the first and the last alone"
+refused 2 "mtbf" "$LAMINA" train vision --data tiny.h5 --checkpoint-dir none --checkpoint-every auto
+refused 2 "mtbf" "$LAMINA" train vision --data tiny.h5 --checkpoint-dir none --mtbf 5h
+
 check "two levels: resumed, the same parameters as never stopped; with one level states are dealt out anew"
 train levels --hierarchy node --checkpoint-dir levels --checkpoint-every 25 --keep 0
 [ "$(json levels.h5 "x['configuration']['hierarchy']")" = node ] || fail "hierarchy"
