@@ -124,6 +124,35 @@ static lmn_status add_hierarchy(const lmn_reducer *reducer, lmn_state *state, lm
     return lmn_state_set_layout(state, levels, (uint64_t)reducer->team.size, err);
 }
 
+/* What eta follows from. Zeros are a fresh start. */
+static lmn_status add_observations(lmn_reducer *reducer, lmn_state *state, lmn_error *err)
+{
+    lmn__observations *o = &reducer->observations;
+    const struct {
+        const char *name;
+        lmn_state_kind kind;
+        lmn_state_type type;
+        size_t n_dims;
+        void *values;
+    } arrays[] = {
+        {"/feedback/observed/level", LMN_STATE_REPLICATED, LMN_STATE_U64, 1, o->level},
+        {"/feedback/observed/steps", LMN_STATE_REPLICATED, LMN_STATE_U64, 1, o->steps},
+        {"/feedback/observed/kept", LMN_STATE_REPLICATED, LMN_STATE_F64, 1, o->kept},
+        {"/feedback/observed/density", LMN_STATE_REPLICATED, LMN_STATE_F64, 1, o->density},
+        {"/feedback/observed/last", LMN_STATE_PER_RANK, LMN_STATE_F32, 2, o->seen},
+    };
+    const size_t dims[2] = {reducer->n_layers, LMN__SEEN_COUNT};
+    lmn_status status = LMN_OK;
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0] && reducer->is_watching; i++) {
+        status = lmn_state_add_array(state, arrays[i].name, "1", arrays[i].kind, arrays[i].type,
+                                     arrays[i].n_dims, dims, arrays[i].values, err);
+        if (status != LMN_OK) {
+            return status;
+        }
+    }
+    return status;
+}
+
 lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_error *err)
 {
     lmn_status status = add_hierarchy(reducer, state, err);
@@ -144,6 +173,9 @@ lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_err
         status = lmn_state_add_array(state, "/allocation/memory", "1", LMN_STATE_REPLICATED,
                                      LMN_STATE_F64, 1, &reducer->n_layers,
                                      reducer->allocator_memory, err);
+    }
+    if (status == LMN_OK) {
+        status = add_observations(reducer, state, err);
     }
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         if (!reducer->layers[i].small) {
