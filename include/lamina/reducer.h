@@ -178,6 +178,16 @@ size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text,
                               size_t capacity);
 
+/** Error feedback of a layer in the open or last step; the same on all ranks. */
+typedef struct lmn_layer_feedback {
+    double eta;  /* 0 for layers and mechanisms without */
+    double kept; /* mean share of |v|^2 that compression was seen to keep at the layer's level, up
+                    to the step before; NaN when nobody looks (only `eta=auto` does) or nothing was
+                    seen yet */
+} lmn_layer_feedback;
+
+lmn_layer_feedback lmn_reducer_feedback(const lmn_reducer *reducer, size_t layer);
+
 /** Payload bytes of this layer's message in the last step (dense: 4 * count). */
 uint64_t lmn_reducer_layer_bytes(const lmn_reducer *reducer, size_t layer);
 

@@ -8,6 +8,7 @@
 #include "node_internal.h"
 #include "timing_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -210,6 +211,22 @@ static lmn_status check_levels(const lmn_reducer *reducer, lmn_error *err)
     return LMN_OK;
 }
 
+static lmn_status check_observations(const lmn_reducer *reducer, lmn_error *err)
+{
+    const lmn__observations *o = &reducer->observations;
+    for (size_t i = 0; i < reducer->n_layers && reducer->is_watching; i++) {
+        const bool can_be = isfinite(o->kept[i]) && o->kept[i] <= 1.0 && o->density[i] >= 0.0 &&
+                            o->density[i] <= 1.0;
+        if (!can_be) {
+            return lmn_error_set(err, LMN_ERR_FORMAT,
+                                 "what was observed of the compression of layer '%s' cannot be: "
+                                 "%g of the energy kept, %g of the entries sent",
+                                 reducer->layers[i].name, o->kept[i], o->density[i]);
+        }
+    }
+    return LMN_OK;
+}
+
 static lmn_status check_exchanges(const lmn_reducer *reducer, lmn_error *err)
 {
     lmn_status status = LMN_OK;
@@ -245,6 +262,7 @@ lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
     lmn_status status = check_levels(reducer, err);
     if (status == LMN_OK) {
         status = lmn__timing_restored(reducer, err);
+        status = check_observations(reducer, err);
     }
     if (status == LMN_OK) {
         status = check_exchanges(reducer, err);

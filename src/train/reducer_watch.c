@@ -19,6 +19,7 @@
  */
 #include "exchange_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Elements whose energies are noted together; encoders never look at fewer at a time, but at the
@@ -207,6 +208,15 @@ void lmn__watch_read(lmn_reducer *reducer, const float *numbers)
             numbers += LMN__SEEN_COUNT;
         }
     }
+}
+
+lmn_layer_feedback lmn_reducer_feedback(const lmn_reducer *reducer, size_t layer)
+{
+    const lmn__observations *o = &reducer->observations;
+    const lmn__layer *found = &reducer->layers[layer];
+    const bool is_seen = reducer->is_watching && !found->small && o->steps[layer] > 0;
+    return (lmn_layer_feedback){.eta = found->small ? 0.0 : found->eta,
+                                .kept = is_seen ? o->kept[layer] : (double)NAN};
 }
 
 static void take_in(lmn_reducer *reducer, const lmn__layer *layer)
