@@ -143,12 +143,15 @@ typedef struct lmn_step_report {
     bool applied;     /* false: skipped everywhere, estimates are undefined */
     char reason[256]; /* why it was skipped: rank, layer and step; "" when applied */
     float scalars[LMN_REDUCER_SCALARS_MAX]; /* sums over ranks */
-    uint64_t bytes_sent;              /* for gradients; not the few error curves of a decision */
-    uint64_t bytes_dense;             /* what this rank would have sent for dense f32 gradients */
-    double seconds_encode;            /* forming and compressing */
-    double seconds_wait;              /* in finish, for messages and for ranks of the node */
-    double seconds_decode;            /* combining messages and committing states */
-    bool adjusted;                    /* levels were decided anew after this step */
+    uint64_t bytes_sent;   /* for gradients; not the few error curves of a decision */
+    uint64_t bytes_dense;  /* what this rank would have sent for dense f32 gradients */
+    double seconds_encode; /* forming and compressing */
+    double seconds_wait;   /* in finish, for messages and for ranks of the node */
+    double seconds_decode; /* combining messages and committing states */
+    bool drift_checked;    /* h was compared with the mean of the h_i, by this rank at least */
+    size_t drift_resets;   /* layers whose h was then set to it */
+    double drift;          /* the largest |h - mean of h_i| / |h| of a layer */
+    bool adjusted;         /* levels were decided anew after this step */
     lmn_allocation_report allocation; /* when adjusted */
     double seconds_adapt;             /* error curves, waiting for those of other ranks, deciding */
 } lmn_step_report;

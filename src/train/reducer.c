@@ -256,6 +256,9 @@ static lmn_status connect(lmn_reducer *reducer, const lmn_reducer_options *optio
     for (size_t i = 0; i + 1 < reducer->n_buckets && status == LMN_OK; i++) {
         status = connect_bucket(&reducer->buckets[i], err);
     }
+    if (status == LMN_OK) {
+        status = lmn__drift_connect(reducer, err);
+    }
     status = lmn_agree(reducer->world, status, err);
     return status != LMN_OK ? status
                             : connect_bucket(&reducer->buckets[reducer->n_buckets - 1], err);
@@ -349,6 +352,7 @@ void lmn_reducer_destroy(lmn_reducer *reducer)
     lmn_feedback_destroy(reducer->passthrough);
     lmn_allocator_destroy(reducer->allocator);
     lmn__watch_destroy(reducer);
+    lmn__drift_destroy(reducer);
     lmn_arena_destroy(reducer->arena);
     lmn_free(reducer->layers);
     lmn_free(reducer->order);

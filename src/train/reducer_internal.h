@@ -111,6 +111,13 @@ typedef struct lmn__team {
 
 typedef struct lmn__node lmn__node; /* node_internal.h */
 
+/* reducer_drift.c */
+typedef struct lmn__drift {
+    lmn_collective *mean_of; /* over the team; NULL where nothing drifts */
+    float *mean;             /* [lmn__drift_mean_count] */
+    bool is_due;             /* after this step, whatever its number */
+} lmn__drift;
+
 /* Numbers of each large layer that travel behind the caller's scalars. */
 enum { LMN__SEEN_LOST, LMN__SEEN_RANKS, LMN__SEEN_ENTRIES, LMN__SEEN_COUNT };
 
@@ -158,6 +165,7 @@ struct lmn_reducer {
     uint64_t observed_steps;
     bool is_watching; /* eta follows what compression was seen to do */
     lmn__observations observations;
+    lmn__drift drift;
     /* The open step. */
     bool open;
     bool is_laid_out; /* once: travel levels and places in the regions are known */
@@ -214,6 +222,15 @@ void lmn__watch_tile(const lmn__layer *layer, size_t first, size_t count, const 
                      const float *sent);
 /** All entries that were sent of a layer. */
 void lmn__watch_entries(lmn__layer *layer, size_t n, const float *values);
+
+/* reducer_drift.c: h and the mean of the h_i. */
+bool lmn__drift_is_wanted(const lmn_reducer *reducer);
+size_t lmn__drift_mean_count(void);
+lmn_status lmn__drift_connect(lmn_reducer *reducer, lmn_error *err); /* collective */
+void lmn__drift_destroy(lmn_reducer *reducer);
+void lmn__drift_ask(lmn_reducer *reducer); /* to be looked at after the next step; on all ranks */
+/** After the commit. Collective over the teams. Errors: LMN_ERR_COMM. */
+lmn_status lmn__drift_settle(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err);
 
 /* reducer_adjust.c: collective. */
 lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err);

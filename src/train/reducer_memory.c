@@ -160,6 +160,9 @@ static void take_all(lmn_reducer *reducer, taker *from)
             bucket->averages = take_vector(from, bucket->average_capacity);
         }
     }
+    if (lmn__drift_is_wanted(reducer)) {
+        reducer->drift.mean = take_vector(from, lmn__drift_mean_count());
+    }
     reducer->scratch = take(from, scratch_bytes(reducer));
 }
 

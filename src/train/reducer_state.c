@@ -251,10 +251,12 @@ static void settle(lmn_reducer *reducer, bool copy)
 void lmn_reducer_settle(lmn_reducer *reducer)
 {
     settle(reducer, true);
+    lmn__drift_ask(reducer);
 }
 
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
 {
+    lmn__drift_ask(reducer);
     settle(reducer, false); /* what was loaded is in the arrays that the list names */
     if (reducer->shadow != NULL) {
         memset(reducer->shadow, 0, reducer->shadow_count * sizeof *reducer->shadow);

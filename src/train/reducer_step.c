@@ -429,7 +429,10 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
         const double committed = lmn_clock_seconds();
         lmn_trace_add(reducer->trace, "combine", LMN_TRACE_LANE_WORK, reducer->step, arrived,
                       committed);
-        status = lmn__node_settle(reducer, err);
+        status = lmn__drift_settle(reducer, &report, err);
+        if (status == LMN_OK) {
+            status = lmn__node_settle(reducer, err);
+        }
         report.seconds_decode += committed - arrived;
         report.seconds_wait += lmn_clock_seconds() - committed;
     }
