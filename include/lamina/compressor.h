@@ -144,6 +144,9 @@ double lmn_compressor_curve_work(const lmn_compressor *compressor, lmn_layer_sha
 
 /* ------------------------------------------------------------------ v, tile by tile */
 
+/* Encoders take v in tiles of at least so many elements, but for the last of a part. */
+#define LMN_SOURCE_TILE ((size_t)512)
+
 /**
  * Where the vector v of a layer comes from and what becomes of it. An encoder walks v in tiles that
  * fit the nearest cache, so that forming v, encoding it and noting what was sent are one pass over

@@ -22,9 +22,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Elements whose energies are noted together; encoders never look at fewer at a time, but at the
-   end of a slice. */
-#define WATCH_TILE ((size_t)1024)
+/* Elements whose energies are noted together: two tiles of a walk never meet in one place. */
+#define WATCH_TILE LMN_SOURCE_TILE
 
 /* Observations that are taken step by step, and the steps between later ones. */
 #define WATCH_CLOSELY ((uint64_t)32)
