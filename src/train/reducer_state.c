@@ -150,6 +150,9 @@ static lmn_status add_observations(lmn_reducer *reducer, lmn_state *state, lmn_e
         if (status != LMN_OK) {
             return status;
         }
+        /* Other ranks take what the last step of these ranks saw for nothing seen. */
+        lmn_state_set_elastic(state, arrays[i].kind == LMN_STATE_PER_RANK ? LMN_ELASTIC_FRESH
+                                                                          : LMN_ELASTIC_SAME);
     }
     return status;
 }

@@ -129,11 +129,19 @@ static void say_held(const lmn_reducer *reducer, lmn__layer *layer, double wante
     }
 }
 
+/* Observations of the level at which the layer travels; what was seen at another one counts no
+ * more, and is forgotten when a step at the new level counts. */
+static uint64_t steps_seen(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    const lmn__observations *o = &reducer->observations;
+    return o->level[layer->index] == layer->travel_level ? o->steps[layer->index] : 0;
+}
+
 static double eta_of(const lmn_reducer *reducer, lmn__layer *layer)
 {
     const lmn__observations *o = &reducer->observations;
     const lmn_eta_rule *rule = &layer->watch.rule;
-    if (layer->travel_level == 0 || o->steps[layer->index] == 0) {
+    if (steps_seen(reducer, layer) == 0) {
         return lmn_feedback_eta(reducer->feedback, rule->suggested);
     }
     const lmn_observed observed = {.kept = o->kept[layer->index],
@@ -150,9 +158,9 @@ static double eta_of(const lmn_reducer *reducer, lmn__layer *layer)
 static void open_watch(const lmn_reducer *reducer, lmn__layer *layer)
 {
     lmn__watch *watch = &layer->watch;
-    watch->is_open = watch->tiles != NULL && layer->travel_level != 0 &&
-                     (reducer->observations.steps[layer->index] < WATCH_CLOSELY ||
-                      reducer->applied_steps % WATCH_EVERY == 0);
+    watch->is_open =
+        watch->tiles != NULL && layer->travel_level != 0 &&
+        (steps_seen(reducer, layer) < WATCH_CLOSELY || reducer->applied_steps % WATCH_EVERY == 0);
     if (watch->is_open) {
         memset(watch->tiles, 0, lmn__watch_tile_count(layer) * sizeof *watch->tiles);
         watch->sent_energy = 0.0;
@@ -166,10 +174,6 @@ void lmn__watch_begin(lmn_reducer *reducer)
         lmn__layer *layer = &reducer->layers[i];
         if (layer->small) {
             continue;
-        }
-        const size_t level = layer->travel_level;
-        if (level != 0 && reducer->observations.level[i] != level) {
-            forget(reducer, i, level);
         }
         layer->eta = eta_of(reducer, layer);
         open_watch(reducer, layer);
@@ -213,7 +217,7 @@ lmn_layer_feedback lmn_reducer_feedback(const lmn_reducer *reducer, size_t layer
 {
     const lmn__observations *o = &reducer->observations;
     const lmn__layer *found = &reducer->layers[layer];
-    const bool is_seen = reducer->is_watching && !found->small && o->steps[layer] > 0;
+    const bool is_seen = reducer->is_watching && !found->small && steps_seen(reducer, found) > 0;
     return (lmn_layer_feedback){.eta = found->small ? 0.0 : found->eta,
                                 .kept = is_seen ? o->kept[layer] : (double)NAN};
 }
@@ -264,9 +268,14 @@ void lmn__watch_commit(lmn_reducer *reducer)
 {
     for (size_t i = 0; i < reducer->n_layers && reducer->is_watching; i++) {
         const lmn__layer *layer = &reducer->layers[i];
-        if (!layer->small) {
-            take_in(reducer, layer);
-            take_down(reducer, layer);
+        if (layer->small) {
+            continue;
         }
+        if (layer->travel_level != 0 && reducer->observations.level[i] != layer->travel_level) {
+            forget(reducer, i, layer->travel_level);
+        } else {
+            take_in(reducer, layer);
+        }
+        take_down(reducer, layer);
     }
 }

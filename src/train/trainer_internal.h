@@ -120,11 +120,9 @@ typedef struct lmn__records {
     double *feedback_recorded, *feedback_now;
     /* Rank 0 only, and only with a results file. */
     lmn_results *results;
-    lmn_table *steps, *evaluations, *levels, *layer_bytes;
+    lmn_table *steps, *evaluations, *levels, *layer_bytes, *feedback;
     lmn_table *decisions; /* NULL also where levels are never decided on */
     lmn_cell *cells;      /* [LMN__DECISION_CELLS + 2 * n_layers] */
-    lmn_table *steps, *evaluations, *levels, *layer_bytes, *feedback;
-    lmn_cell *cells; /* [1 + 2 * n_layers] */
     double flushed_at;
     lmn_status pending;      /* a failure that waits for the next point of agreement */
     lmn_error pending_error; /* its message */

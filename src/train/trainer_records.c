@@ -69,8 +69,6 @@ lmn_status lmn__records_create(lmn_trainer *trainer, lmn_error *err)
     records->levels_recorded = lmn_alloc(n, sizeof *records->levels_recorded, err);
     records->levels_now = lmn_alloc(n, sizeof *records->levels_now, err);
     records->cells = lmn_alloc(LMN__DECISION_CELLS + 2 * n, sizeof *records->cells, err);
-    if (records->levels_recorded == NULL || records->levels_now == NULL || records->cells == NULL) {
-    records->cells = lmn_alloc(1 + 2 * n, sizeof *records->cells, err);
     records->feedback_recorded = lmn_alloc(2 * n, sizeof *records->feedback_recorded, err);
     records->feedback_now = lmn_alloc(2 * n, sizeof *records->feedback_now, err);
     if (records->levels_recorded == NULL || records->levels_now == NULL || records->cells == NULL ||
@@ -118,6 +116,20 @@ static lmn_status add_decisions(lmn__records *records, bool decides, lmn_error *
                    : LMN_OK;
 }
 
+static lmn_status add_feedback_table(lmn__records *records, lmn_error *err)
+{
+    const lmn_column columns[] = {
+        {"step", "1", "first step with these", LMN_COLUMN_U64, 1},
+        {"eta", "1", "strength at which errors of each layer of /layers are fed back",
+         LMN_COLUMN_F64, records->n_layers},
+        {"kept", "1", "share of energy that compression of each layer was seen to keep; or NaN",
+         LMN_COLUMN_F64, records->n_layers},
+    };
+    return lmn_results_add_table(records->results, "/feedback", columns,
+                                 sizeof columns / sizeof columns[0], TABLE_ROWS, &records->feedback,
+                                 err);
+}
+
 static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_error *err)
 {
     lmn_column columns[N_EVALUATION_COLUMNS + LMN_METRICS_MAX];
@@ -133,13 +145,6 @@ static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_er
         {"step", "1", "number of the training step", LMN_COLUMN_U64, 1},
         {"bytes", "byte", "message of each layer of /layers on rank 0", LMN_COLUMN_U64,
          records->n_layers},
-    };
-    const lmn_column feedback_columns[] = {
-        {"step", "1", "first step with these", LMN_COLUMN_U64, 1},
-        {"eta", "1", "strength at which errors of each layer of /layers are fed back",
-         LMN_COLUMN_F64, records->n_layers},
-        {"kept", "1", "share of energy that compression of each layer was seen to keep; or NaN",
-         LMN_COLUMN_F64, records->n_layers},
     };
     lmn_status status = lmn_results_add_table(records->results, "/steps", step_columns,
                                               N_STEP_COLUMNS, TABLE_ROWS, &records->steps, err);
@@ -158,9 +163,7 @@ static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_er
                                        &records->layer_bytes, err);
     }
     if (status == LMN_OK) {
-        status = lmn_results_add_table(records->results, "/feedback", feedback_columns,
-                                       sizeof feedback_columns / sizeof feedback_columns[0],
-                                       TABLE_ROWS, &records->feedback, err);
+        status = add_feedback_table(records, err);
     }
     return status;
 }
@@ -178,11 +181,11 @@ static lmn_status drop_rows(const lmn_trainer *trainer, lmn_error *err)
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->layer_bytes, steps, err);
     }
-    if (status == LMN_OK && records->decisions != NULL) {
-        status = lmn_table_truncate(records->decisions, steps, err);
-    }
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->feedback, steps, err);
+    }
+    if (status == LMN_OK && records->decisions != NULL) {
+        status = lmn_table_truncate(records->decisions, steps, err);
     }
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->evaluations, is_complete ? steps : steps + 1, err);
@@ -415,7 +418,6 @@ static bool flush_due(const lmn__records *records)
 {
     return is_nearly_full(records->steps) || is_nearly_full(records->levels) ||
            (records->decisions != NULL && is_nearly_full(records->decisions)) ||
-           is_nearly_full(records->layer_bytes) || is_nearly_full(records->evaluations) ||
            is_nearly_full(records->layer_bytes) || is_nearly_full(records->feedback) ||
            is_nearly_full(records->evaluations) ||
            lmn_clock_seconds() - records->flushed_at >= FLUSH_SECONDS;
