@@ -56,5 +56,6 @@ void lmn__reducer_commit(lmn_reducer *reducer)
         reducer->layers[i].compressed_steps += reducer->layers[i].travel_level != 0 ? 1 : 0;
     }
     lmn__reducer_note_debts(reducer);
+    lmn__watch_commit(reducer);
     reducer->applied_steps++;
 }
