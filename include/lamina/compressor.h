@@ -97,12 +97,40 @@ double lmn_compressor_contraction(const lmn_compressor *compressor, size_t level
 
 /** How strongly EControl may feed errors back at a level. */
 typedef struct lmn_eta_rule {
-    double suggested; /* what eta=auto takes; k / count for top-k, 1 for level 0 */
+    double suggested; /* what eta=auto takes before anything was observed; k / count for top-k, 1
+                         for level 0 */
     double limit;     /* above it training is known to become unstable; 2 k / count for top-k */
+    double lowest, highest; /* what eta=auto stays between, whatever is observed */
 } lmn_eta_rule;
 
 lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level,
                                 lmn_layer_shape shape);
+
+/** What a level was seen to do to a layer: means over steps and ranks. */
+typedef struct lmn_observed {
+    double kept;    /* 1 - |v - C(v)|^2 / |v|^2; below 0 where C makes errors larger */
+    double density; /* of LMN_COMBINE_SPARSE: entries that counted as sent / elements; else 0 */
+} lmn_observed;
+
+/**
+ * What eta=auto would take after that, before it is held between rule.lowest and rule.highest: half
+ * of what is kept for the families that encode every element, the density for top-k, and
+ * rule.suggested for the others.
+ * rule  of that level and layer
+ */
+double lmn_compressor_eta_observed(const lmn_compressor *compressor, size_t level,
+                                   const lmn_eta_rule *rule, const lmn_observed *observed);
+
+/** |v|^2 and |v - C(v)|^2 of a tile. */
+typedef struct lmn_energies {
+    double vector, lost;
+} lmn_energies;
+
+/**
+ * Measure a tile: the same bits for every instruction set.
+ * vector, sent  [count] v and C(v); sent NULL: C(v) is 0
+ */
+lmn_energies lmn_energies_of(const float *vector, const float *sent, size_t count);
 
 /**
  * The squared error |C(v) - v|^2 at every level: what the allocator weighs against bytes.
@@ -115,6 +143,9 @@ void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *v
 double lmn_compressor_curve_work(const lmn_compressor *compressor, lmn_layer_shape shape);
 
 /* ------------------------------------------------------------------ v, tile by tile */
+
+/* Encoders take v in tiles of at least so many elements, but for the last of a part. */
+#define LMN_SOURCE_TILE ((size_t)512)
 
 /**
  * Where the vector v of a layer comes from and what becomes of it. An encoder walks v in tiles that

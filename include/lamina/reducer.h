@@ -143,12 +143,15 @@ typedef struct lmn_step_report {
     bool applied;     /* false: skipped everywhere, estimates are undefined */
     char reason[256]; /* why it was skipped: rank, layer and step; "" when applied */
     float scalars[LMN_REDUCER_SCALARS_MAX]; /* sums over ranks */
-    uint64_t bytes_sent;              /* for gradients; not the few error curves of a decision */
-    uint64_t bytes_dense;             /* what this rank would have sent for dense f32 gradients */
-    double seconds_encode;            /* forming and compressing */
-    double seconds_wait;              /* in finish, for messages and for ranks of the node */
-    double seconds_decode;            /* combining messages and committing states */
-    bool adjusted;                    /* levels were decided anew after this step */
+    uint64_t bytes_sent;   /* for gradients; not the few error curves of a decision */
+    uint64_t bytes_dense;  /* what this rank would have sent for dense f32 gradients */
+    double seconds_encode; /* forming and compressing */
+    double seconds_wait;   /* in finish, for messages and for ranks of the node */
+    double seconds_decode; /* combining messages and committing states */
+    bool drift_checked;    /* h was compared with the mean of the h_i, by this rank at least */
+    size_t drift_resets;   /* layers whose h was then set to it */
+    double drift;          /* the largest |h - mean of h_i| / |h| of a layer */
+    bool adjusted;         /* levels were decided anew after this step */
     lmn_allocation_report allocation; /* when adjusted */
     double seconds_adapt;             /* error curves, waiting for those of other ranks, deciding */
 } lmn_step_report;
@@ -177,6 +180,16 @@ bool lmn_reducer_adapts(const lmn_reducer *reducer);
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text,
                               size_t capacity);
+
+/** Error feedback of a layer in the open or last step; the same on all ranks. */
+typedef struct lmn_layer_feedback {
+    double eta;  /* 0 for layers and mechanisms without */
+    double kept; /* mean share of |v|^2 that compression was seen to keep at the layer's level, up
+                    to the step before; NaN when nobody looks (only `eta=auto` does) or nothing was
+                    seen yet */
+} lmn_layer_feedback;
+
+lmn_layer_feedback lmn_reducer_feedback(const lmn_reducer *reducer, size_t layer);
 
 /** Payload bytes of this layer's message in the last step (dense: 4 * count). */
 uint64_t lmn_reducer_layer_bytes(const lmn_reducer *reducer, size_t layer);

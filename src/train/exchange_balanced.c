@@ -234,6 +234,7 @@ static void commit_layer(lmn__owners *self, lmn__owned_layer *owned,
     }
     add_survivors(owned->layer, &lists, n);
     drop_others(owned, lists.indices, n);
+    lmn__watch_entries(owned->layer, owned->n, owned->values);
     tell_states(owned);
     move_regions(owned, reducer->team.size, parts);
 }

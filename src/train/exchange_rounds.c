@@ -382,6 +382,7 @@ static void advance_states(const lmn_compressor *compressor, const rounds_layer 
         const size_t rest = layer->count - first;
         const size_t count = rest < LMN__LAYER_TILE ? rest : LMN__LAYER_TILE;
         lmn_compressor_rounds_sent(compressor, &entry->job, first, count, sent);
+        lmn__watch_tile(layer, first, count, layer->vector + first, sent);
         lmn__layer_advance(layer, first, count, layer->vector + first, sent);
     }
 }

@@ -189,6 +189,10 @@ static lmn_status prepare(lmn_reducer *reducer, const lmn_reducer_layer *layers,
         status = create_methods(reducer, options, n_layers, err);
     }
     if (status == LMN_OK) {
+        reducer->is_watching = lmn__watch_is_wanted(reducer);
+        status = lmn__watch_create(reducer, err);
+    }
+    if (status == LMN_OK) {
         status = lmn__reducer_make_buckets(reducer, err);
     }
     if (status != LMN_OK) {
@@ -251,6 +255,9 @@ static lmn_status connect(lmn_reducer *reducer, const lmn_reducer_options *optio
     /* The last bucket is the whole world's: all go there together. */
     for (size_t i = 0; i + 1 < reducer->n_buckets && status == LMN_OK; i++) {
         status = connect_bucket(&reducer->buckets[i], err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__drift_connect(reducer, err);
     }
     status = lmn_agree(reducer->world, status, err);
     return status != LMN_OK ? status
@@ -344,6 +351,8 @@ void lmn_reducer_destroy(lmn_reducer *reducer)
     lmn_feedback_destroy(reducer->feedback);
     lmn_feedback_destroy(reducer->passthrough);
     lmn_allocator_destroy(reducer->allocator);
+    lmn__watch_destroy(reducer);
+    lmn__drift_destroy(reducer);
     lmn_arena_destroy(reducer->arena);
     lmn_free(reducer->layers);
     lmn_free(reducer->order);

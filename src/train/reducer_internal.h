@@ -29,6 +29,16 @@
 /* The last bucket ends with these, then the caller's scalars. */
 enum { LMN__VERDICT_NONFINITE = 0, LMN__VERDICT_FAILED = 1, LMN__VERDICT_COUNT = 2 };
 
+/* What a layer's compression was seen to do: see reducer_watch.c. */
+typedef struct lmn__watch {
+    lmn_energies *tiles; /* [lmn__watch_tile_count] of v in the open step; NULL: nobody looks */
+    bool is_open;        /* the open step is watched, and this rank encodes the layer */
+    double sent_energy;  /* of entries that are told one by one */
+    size_t sent_entries; /* 0 for families that send every element */
+    lmn_eta_rule rule;   /* of the layer's travel level */
+    bool is_held;        /* eta was held in its bounds, and that was said */
+} lmn__watch;
+
 typedef struct lmn__layer {
     char *name; /* owned */
     size_t index;
@@ -43,6 +53,7 @@ typedef struct lmn__layer {
     size_t travel_level; /* of the open or last step; differs from the plan while warming up */
     double eta;          /* at travel_level */
     bool is_first;       /* the open step is the first of a run that starts dense */
+    lmn__watch watch;
     uint64_t message_bytes;
     const lmn_feedback *feedback; /* borrowed; of a small layer `none` */
     float *own;                   /* gradient of this rank, where the caller puts it */
@@ -100,6 +111,27 @@ typedef struct lmn__team {
 
 typedef struct lmn__node lmn__node; /* node_internal.h */
 
+/* reducer_drift.c */
+typedef struct lmn__drift {
+    lmn_collective *mean_of; /* over the team; NULL where nothing drifts */
+    float *mean;             /* [lmn__drift_mean_count] */
+    bool is_due;             /* after this step, whatever its number */
+} lmn__drift;
+
+/* Numbers of each large layer that travel behind the caller's scalars. */
+enum { LMN__SEEN_LOST, LMN__SEEN_RANKS, LMN__SEEN_ENTRIES, LMN__SEEN_COUNT };
+
+/* What is known of all layers' compression; [n_layers] each, owned. NULL when nobody asks. */
+typedef struct lmn__observations {
+    float *seen; /* [n_layers][LMN__SEEN_COUNT] by this rank in the last step that counted */
+    float *sums; /* the same, over ranks, of the step before */
+    /* The same on all ranks. */
+    uint64_t *level; /* to which the means belong */
+    uint64_t *steps; /* in them; 0: none yet */
+    double *kept;    /* lmn_observed */
+    double *density;
+} lmn__observations;
+
 struct lmn_reducer {
     lmn_world *world; /* borrowed */
     int rank, size;
@@ -131,6 +163,9 @@ struct lmn_reducer {
     size_t *decision;         /* [n_layers] levels in, levels out */
     uint64_t applied_steps;
     uint64_t observed_steps;
+    bool is_watching; /* eta follows what compression was seen to do */
+    lmn__observations observations;
+    lmn__drift drift;
     /* The open step. */
     bool open;
     bool is_laid_out; /* once: travel levels and places in the regions are known */
@@ -172,6 +207,30 @@ void lmn__reducer_commit(lmn_reducer *reducer);
 #define LMN__NO_HAND SIZE_MAX
 lmn_status lmn__reducer_deal_curves(lmn_reducer *reducer, lmn_error *err);
 lmn_status lmn__reducer_take_curves(lmn_reducer *reducer, size_t n_levels, lmn_error *err);
+/* reducer_watch.c: what compression was seen to do, and the eta that follows from it. Local. */
+bool lmn__watch_is_wanted(const lmn_reducer *reducer);
+lmn_status lmn__watch_create(lmn_reducer *reducer, lmn_error *err);
+void lmn__watch_destroy(lmn_reducer *reducer);
+size_t lmn__watch_extra(const lmn_reducer *reducer); /* f32 behind the scalars */
+size_t lmn__watch_tile_count(const lmn__layer *layer);
+void lmn__watch_begin(lmn_reducer *reducer); /* after the travel levels are set */
+void lmn__watch_write(const lmn_reducer *reducer, float *numbers);
+void lmn__watch_read(lmn_reducer *reducer, const float *numbers);
+void lmn__watch_commit(lmn_reducer *reducer);
+/** Of elements [first .. first + count - 1], once each; any thread. sent NULL: nothing. */
+void lmn__watch_tile(const lmn__layer *layer, size_t first, size_t count, const float *vector,
+                     const float *sent);
+/** All entries that were sent of a layer. */
+void lmn__watch_entries(lmn__layer *layer, size_t n, const float *values);
+
+/* reducer_drift.c: h and the mean of the h_i. */
+bool lmn__drift_is_wanted(const lmn_reducer *reducer);
+size_t lmn__drift_mean_count(void);
+lmn_status lmn__drift_connect(lmn_reducer *reducer, lmn_error *err); /* collective */
+void lmn__drift_destroy(lmn_reducer *reducer);
+void lmn__drift_ask(lmn_reducer *reducer); /* to be looked at after the next step; on all ranks */
+/** After the commit. Collective over the teams. Errors: LMN_ERR_COMM. */
+lmn_status lmn__drift_settle(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err);
 
 /* reducer_adjust.c: collective. */
 lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err);

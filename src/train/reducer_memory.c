@@ -101,6 +101,9 @@ static void take_layer(const lmn_reducer *reducer, lmn__layer *layer, taker *fro
     if (!is_shared && lmn__layer_has_mean(reducer, layer)) {
         layer->tracked = take_vector(from, layer->count);
     }
+    if (reducer->is_watching && layer->leads && lmn__may_be_compressed(reducer, layer)) {
+        layer->watch.tiles = take(from, lmn__watch_tile_count(layer) * sizeof(lmn_energies));
+    }
     if (lmn_allocator_adapts(reducer->allocator)) {
         layer->observed = layer->leads ? take_vector(from, layer->count) : reducer->shadow;
     }
@@ -156,6 +159,9 @@ static void take_all(lmn_reducer *reducer, taker *from)
         if (!bucket->is_shared) {
             bucket->averages = take_vector(from, bucket->average_capacity);
         }
+    }
+    if (lmn__drift_is_wanted(reducer)) {
+        reducer->drift.mean = take_vector(from, lmn__drift_mean_count());
     }
     reducer->scratch = take(from, scratch_bytes(reducer));
 }

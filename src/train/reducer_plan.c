@@ -120,7 +120,8 @@ lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err)
     for (size_t place = large_count; place < reducer->n_layers; place++) {
         add_to_bucket(reducer, place, index);
     }
-    reducer->buckets[index].n_extra = LMN__VERDICT_COUNT + reducer->n_scalars;
+    reducer->buckets[index].n_extra =
+        LMN__VERDICT_COUNT + reducer->n_scalars + lmn__watch_extra(reducer);
     reducer->n_buckets = index + 1;
     choose_leaders(reducer);
     return LMN_OK;
@@ -253,10 +254,9 @@ static size_t next_travel_level(const lmn_reducer *reducer, size_t index)
 /* A rule may take integrals of the normal distribution: nothing to do in every step. */
 static void set_travel_level(const lmn_reducer *reducer, lmn__layer *layer, size_t level)
 {
-    const lmn_eta_rule rule =
-        lmn_compressor_eta(reducer->compressor, level, lmn__layer_shape(layer));
+    layer->watch.rule = lmn_compressor_eta(reducer->compressor, level, lmn__layer_shape(layer));
     layer->travel_level = level;
-    layer->eta = lmn_feedback_eta(reducer->feedback, rule.suggested);
+    layer->eta = lmn_feedback_eta(reducer->feedback, layer->watch.rule.suggested);
 }
 
 void lmn__reducer_set_travel_levels(lmn_reducer *reducer)

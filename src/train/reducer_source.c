@@ -59,6 +59,7 @@ static void sent_tile(void *user, size_t first, size_t count, const float *vecto
 {
     const lmn__layer *layer = user;
     const lmn_feedback_tile tile = tile_of(layer, first, count);
+    lmn__watch_tile(layer, first, count, vector, sent);
     lmn_feedback_advance(layer->feedback, &tile, vector, sent);
 }
 
@@ -66,13 +67,16 @@ static bool form_unsent(void *user, size_t first, size_t count, float *vector)
 {
     const lmn__layer *layer = user;
     const lmn_feedback_tile tile = tile_of(layer, first, count);
-    return lmn_feedback_form_unsent(layer->feedback, &tile, vector);
+    const bool is_finite = lmn_feedback_form_unsent(layer->feedback, &tile, vector);
+    lmn__watch_tile(layer, first, count, vector, NULL);
+    return is_finite;
 }
 
 /* States without a `next` learn of entries in the commit, from the message. */
 static void sent_entries(void *user, size_t n, const uint32_t *indices, const float *values)
 {
-    const lmn__layer *layer = user;
+    lmn__layer *layer = user;
+    lmn__watch_entries(layer, n, values);
     for (size_t s = 0; s < lmn_feedback_state_count(layer->feedback); s++) {
         float *const next = layer->next[s];
         const float factor = lmn_feedback_sent_factor(layer->feedback, s);

@@ -8,6 +8,7 @@
 #include "node_internal.h"
 #include "timing_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -124,6 +125,38 @@ static lmn_status add_hierarchy(const lmn_reducer *reducer, lmn_state *state, lm
     return lmn_state_set_layout(state, levels, (uint64_t)reducer->team.size, err);
 }
 
+/* What eta follows from. Zeros are a fresh start. */
+static lmn_status add_observations(lmn_reducer *reducer, lmn_state *state, lmn_error *err)
+{
+    lmn__observations *o = &reducer->observations;
+    const struct {
+        const char *name;
+        lmn_state_kind kind;
+        lmn_state_type type;
+        size_t n_dims;
+        void *values;
+    } arrays[] = {
+        {"/feedback/observed/level", LMN_STATE_REPLICATED, LMN_STATE_U64, 1, o->level},
+        {"/feedback/observed/steps", LMN_STATE_REPLICATED, LMN_STATE_U64, 1, o->steps},
+        {"/feedback/observed/kept", LMN_STATE_REPLICATED, LMN_STATE_F64, 1, o->kept},
+        {"/feedback/observed/density", LMN_STATE_REPLICATED, LMN_STATE_F64, 1, o->density},
+        {"/feedback/observed/last", LMN_STATE_PER_RANK, LMN_STATE_F32, 2, o->seen},
+    };
+    const size_t dims[2] = {reducer->n_layers, LMN__SEEN_COUNT};
+    lmn_status status = LMN_OK;
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0] && reducer->is_watching; i++) {
+        status = lmn_state_add_array(state, arrays[i].name, "1", arrays[i].kind, arrays[i].type,
+                                     arrays[i].n_dims, dims, arrays[i].values, err);
+        if (status != LMN_OK) {
+            return status;
+        }
+        /* Other ranks take what the last step of these ranks saw for nothing seen. */
+        lmn_state_set_elastic(state, arrays[i].kind == LMN_STATE_PER_RANK ? LMN_ELASTIC_FRESH
+                                                                          : LMN_ELASTIC_SAME);
+    }
+    return status;
+}
+
 lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_error *err)
 {
     lmn_status status = add_hierarchy(reducer, state, err);
@@ -144,6 +177,9 @@ lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_err
         status = lmn_state_add_array(state, "/allocation/memory", "1", LMN_STATE_REPLICATED,
                                      LMN_STATE_F64, 1, &reducer->n_layers,
                                      reducer->allocator_memory, err);
+    }
+    if (status == LMN_OK) {
+        status = add_observations(reducer, state, err);
     }
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         if (!reducer->layers[i].small) {
@@ -178,6 +214,22 @@ static lmn_status check_levels(const lmn_reducer *reducer, lmn_error *err)
     return LMN_OK;
 }
 
+static lmn_status check_observations(const lmn_reducer *reducer, lmn_error *err)
+{
+    const lmn__observations *o = &reducer->observations;
+    for (size_t i = 0; i < reducer->n_layers && reducer->is_watching; i++) {
+        const bool can_be = isfinite(o->kept[i]) && o->kept[i] <= 1.0 && o->density[i] >= 0.0 &&
+                            o->density[i] <= 1.0;
+        if (!can_be) {
+            return lmn_error_set(err, LMN_ERR_FORMAT,
+                                 "what was observed of the compression of layer '%s' cannot be: "
+                                 "%g of the energy kept, %g of the entries sent",
+                                 reducer->layers[i].name, o->kept[i], o->density[i]);
+        }
+    }
+    return LMN_OK;
+}
+
 static lmn_status check_exchanges(const lmn_reducer *reducer, lmn_error *err)
 {
     lmn_status status = LMN_OK;
@@ -202,10 +254,12 @@ static void settle(lmn_reducer *reducer, bool copy)
 void lmn_reducer_settle(lmn_reducer *reducer)
 {
     settle(reducer, true);
+    lmn__drift_ask(reducer);
 }
 
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
 {
+    lmn__drift_ask(reducer);
     settle(reducer, false); /* what was loaded is in the arrays that the list names */
     if (reducer->shadow != NULL) {
         memset(reducer->shadow, 0, reducer->shadow_count * sizeof *reducer->shadow);
@@ -213,6 +267,7 @@ lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
     lmn_status status = check_levels(reducer, err);
     if (status == LMN_OK) {
         status = lmn__timing_restored(reducer, err);
+        status = check_observations(reducer, err);
     }
     if (status == LMN_OK) {
         status = check_exchanges(reducer, err);

@@ -50,6 +50,7 @@ lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err
     lmn__node_begin(reducer);
     lmn__reducer_set_travel_levels(reducer);
     lmn__timing_begin(reducer);
+    lmn__watch_begin(reducer);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->layers[i].ready = false;
         reducer->layers[i].message_bytes = 0;
@@ -107,17 +108,18 @@ static void encode_bucket(lmn_reducer *reducer, const lmn__bucket *bucket)
     lmn_trace_add(reducer->trace, "encode", LMN_TRACE_LANE_WORK, reducer->step, start, end);
 }
 
-static float *verdict_of(const lmn_reducer *reducer, const lmn__bucket *last, float *region)
+static float *verdict_of(const lmn__bucket *last, float *region)
 {
-    return region + last->dense_count - LMN__VERDICT_COUNT - reducer->n_scalars;
+    return region + last->dense_count - last->n_extra;
 }
 
 static void write_verdict(const lmn_reducer *reducer, const lmn__bucket *last)
 {
-    float *const verdict = verdict_of(reducer, last, last->vectors);
+    float *const verdict = verdict_of(last, last->vectors);
     verdict[LMN__VERDICT_NONFINITE] = reducer->nonfinite ? 1.0F : 0.0F;
     verdict[LMN__VERDICT_FAILED] = reducer->failure != LMN_OK ? 1.0F : 0.0F;
     memcpy(verdict + LMN__VERDICT_COUNT, reducer->scalars, reducer->n_scalars * sizeof *verdict);
+    lmn__watch_write(reducer, verdict + LMN__VERDICT_COUNT + reducer->n_scalars);
 }
 
 static lmn_status start_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_error *err)
@@ -374,8 +376,9 @@ static uint64_t dense_bytes(const lmn_reducer *reducer)
 static lmn_status take_verdict(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
 {
     const lmn__bucket *last = &reducer->buckets[reducer->n_buckets - 1];
-    const float *verdict = verdict_of(reducer, last, last->averages);
+    const float *verdict = verdict_of(last, last->averages);
     memcpy(report->scalars, verdict + LMN__VERDICT_COUNT, reducer->n_scalars * sizeof(float));
+    lmn__watch_read(reducer, verdict + LMN__VERDICT_COUNT + reducer->n_scalars);
     const bool failed = verdict[LMN__VERDICT_FAILED] != 0.0F;
     report->applied = !failed && verdict[LMN__VERDICT_NONFINITE] == 0.0F;
     if (report->applied) {
@@ -426,7 +429,10 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
         const double committed = lmn_clock_seconds();
         lmn_trace_add(reducer->trace, "combine", LMN_TRACE_LANE_WORK, reducer->step, arrived,
                       committed);
-        status = lmn__node_settle(reducer, err);
+        status = lmn__drift_settle(reducer, &report, err);
+        if (status == LMN_OK) {
+            status = lmn__node_settle(reducer, err);
+        }
         report.seconds_decode += committed - arrived;
         report.seconds_wait += lmn_clock_seconds() - committed;
     }

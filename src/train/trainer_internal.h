@@ -115,9 +115,12 @@ typedef struct lmn__records {
     size_t n_layers;
     uint64_t *levels_recorded; /* [n_layers] of the last row of /levels; UINT64_MAX: no row yet */
     uint64_t *levels_now;      /* [n_layers] of the open or last step */
+    /* [2][n_layers] eta and what compression keeps, of the last row of /feedback (zeros: no row
+       yet) and of the open or last step */
+    double *feedback_recorded, *feedback_now;
     /* Rank 0 only, and only with a results file. */
     lmn_results *results;
-    lmn_table *steps, *evaluations, *levels, *layer_bytes;
+    lmn_table *steps, *evaluations, *levels, *layer_bytes, *feedback;
     lmn_table *decisions; /* NULL also where levels are never decided on */
     lmn_cell *cells;      /* [LMN__DECISION_CELLS + 2 * n_layers] */
     double flushed_at;
@@ -197,7 +200,7 @@ lmn_status lmn__trainer_checkpoint(lmn_trainer *trainer, lmn_error *err);
 /* trainer_records.c */
 lmn_status lmn__records_create(lmn_trainer *trainer, lmn_error *err); /* local */
 lmn_status lmn__records_open(lmn_trainer *trainer, lmn_error *err);   /* collective */
-void lmn__records_note_levels(lmn_trainer *trainer);                  /* local, after begin */
+void lmn__records_note_plan(lmn_trainer *trainer);                    /* local, after begin */
 void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record); /* local */
 void lmn__records_add_evaluation(lmn_trainer *trainer);                           /* local */
 /* Add up bytes over ranks and write rows; to the file, too, when `flush`. Collective. */

@@ -69,7 +69,10 @@ lmn_status lmn__records_create(lmn_trainer *trainer, lmn_error *err)
     records->levels_recorded = lmn_alloc(n, sizeof *records->levels_recorded, err);
     records->levels_now = lmn_alloc(n, sizeof *records->levels_now, err);
     records->cells = lmn_alloc(LMN__DECISION_CELLS + 2 * n, sizeof *records->cells, err);
-    if (records->levels_recorded == NULL || records->levels_now == NULL || records->cells == NULL) {
+    records->feedback_recorded = lmn_alloc(2 * n, sizeof *records->feedback_recorded, err);
+    records->feedback_now = lmn_alloc(2 * n, sizeof *records->feedback_now, err);
+    if (records->levels_recorded == NULL || records->levels_now == NULL || records->cells == NULL ||
+        records->feedback_recorded == NULL || records->feedback_now == NULL) {
         return LMN_ERR_MEMORY;
     }
     for (size_t layer = 0; layer < n; layer++) {
@@ -86,6 +89,8 @@ void lmn__records_destroy(lmn__records *records)
     lmn_results_close(records->results);
     lmn_free(records->levels_recorded);
     lmn_free(records->levels_now);
+    lmn_free(records->feedback_recorded);
+    lmn_free(records->feedback_now);
     lmn_free(records->cells);
     lmn_free(records);
 }
@@ -109,6 +114,20 @@ static lmn_status add_decisions(lmn__records *records, bool decides, lmn_error *
                                            sizeof columns / sizeof columns[0], TABLE_ROWS,
                                            &records->decisions, err)
                    : LMN_OK;
+}
+
+static lmn_status add_feedback_table(lmn__records *records, lmn_error *err)
+{
+    const lmn_column columns[] = {
+        {"step", "1", "first step with these", LMN_COLUMN_U64, 1},
+        {"eta", "1", "strength at which errors of each layer of /layers are fed back",
+         LMN_COLUMN_F64, records->n_layers},
+        {"kept", "1", "share of energy that compression of each layer was seen to keep; or NaN",
+         LMN_COLUMN_F64, records->n_layers},
+    };
+    return lmn_results_add_table(records->results, "/feedback", columns,
+                                 sizeof columns / sizeof columns[0], TABLE_ROWS, &records->feedback,
+                                 err);
 }
 
 static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_error *err)
@@ -143,6 +162,9 @@ static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_er
                                        sizeof layer_columns / sizeof layer_columns[0], TABLE_ROWS,
                                        &records->layer_bytes, err);
     }
+    if (status == LMN_OK) {
+        status = add_feedback_table(records, err);
+    }
     return status;
 }
 
@@ -158,6 +180,9 @@ static lmn_status drop_rows(const lmn_trainer *trainer, lmn_error *err)
     }
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->layer_bytes, steps, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn_table_truncate(records->feedback, steps, err);
     }
     if (status == LMN_OK && records->decisions != NULL) {
         status = lmn_table_truncate(records->decisions, steps, err);
@@ -240,12 +265,36 @@ static void keep_failure(lmn__records *records, lmn_status status, const lmn_err
     }
 }
 
-void lmn__records_note_levels(lmn_trainer *trainer)
+void lmn__records_note_plan(lmn_trainer *trainer)
 {
     lmn__records *records = trainer->records;
     for (size_t layer = 0; layer < records->n_layers; layer++) {
+        const lmn_layer_feedback feedback = lmn_reducer_feedback(trainer->reducer, layer);
         records->levels_now[layer] = lmn_reducer_level(trainer->reducer, layer);
+        records->feedback_now[layer] = feedback.eta;
+        records->feedback_now[records->n_layers + layer] = feedback.eta > 0.0 ? feedback.kept : 0.0;
     }
+}
+
+/* A mechanism without eta never has a row. */
+static void add_feedback(lmn_trainer *trainer, uint64_t step)
+{
+    lmn__records *records = trainer->records;
+    const size_t n = 2 * records->n_layers;
+    const size_t bytes = n * sizeof *records->feedback_now;
+    if (memcmp(records->feedback_now, records->feedback_recorded, bytes) == 0) {
+        return;
+    }
+    memcpy(records->feedback_recorded, records->feedback_now, bytes);
+    if (records->feedback == NULL) {
+        return;
+    }
+    records->cells[0].u64 = step;
+    for (size_t i = 0; i < n; i++) {
+        records->cells[1 + i].f64 = records->feedback_now[i];
+    }
+    lmn_error cause = lmn_error_none();
+    keep_failure(records, lmn_table_append(records->feedback, records->cells, &cause), &cause);
 }
 
 static void add_levels(lmn_trainer *trainer, uint64_t step)
@@ -319,6 +368,7 @@ void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
     add_layer_bytes(trainer, record->step);
     if (record->applied) {
         add_levels(trainer, record->step);
+        add_feedback(trainer, record->step);
     }
     add_decision(trainer, record->step);
 }
@@ -368,7 +418,8 @@ static bool flush_due(const lmn__records *records)
 {
     return is_nearly_full(records->steps) || is_nearly_full(records->levels) ||
            (records->decisions != NULL && is_nearly_full(records->decisions)) ||
-           is_nearly_full(records->layer_bytes) || is_nearly_full(records->evaluations) ||
+           is_nearly_full(records->layer_bytes) || is_nearly_full(records->feedback) ||
+           is_nearly_full(records->evaluations) ||
            lmn_clock_seconds() - records->flushed_at >= FLUSH_SECONDS;
 }
 

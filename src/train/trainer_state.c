@@ -91,6 +91,12 @@ lmn_status lmn__trainer_make_state(lmn_trainer *trainer, lmn_error *err)
             1, &trainer->records->n_layers, trainer->records->levels_recorded, err);
     }
     if (status == LMN_OK) {
+        const size_t dims[2] = {2, trainer->records->n_layers};
+        status =
+            lmn_state_add_array(trainer->state, "/feedback/recorded", "1", LMN_STATE_REPLICATED,
+                                LMN_STATE_F64, 2, dims, trainer->records->feedback_recorded, err);
+    }
+    if (status == LMN_OK) {
         status = add_specs(trainer, err);
     }
     if (status == LMN_OK) {

@@ -126,7 +126,7 @@ static lmn_status reduce_gradients(lmn_trainer *trainer, lmn__step_record *recor
     if (status != LMN_OK) {
         return status;
     }
-    lmn__records_note_levels(trainer);
+    lmn__records_note_plan(trainer);
     lmn_error cause = lmn_error_none();
     status = compute_gradients(trainer, record, &cause);
     if (status == LMN_ERR_COMM) {

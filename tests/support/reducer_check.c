@@ -10,6 +10,7 @@
 #include "lamina/feedback.h"
 #include "lamina/hash.h"
 #include "lamina/random.h"
+#include "train/slices_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -160,6 +161,34 @@ double *check_mean_gradient(int size, size_t layer, uint64_t step)
     }
     free(gradient);
     return mean;
+}
+
+static void add_slice_errors(const lmn__slice_owner *owner, const lmn__layer *layer, int rank,
+                             double *to)
+{
+    for (size_t p = owner->slices->first_part[rank]; p < owner->slices->first_part[rank + 1]; p++) {
+        const lmn__part *part = &owner->slices->parts[p];
+        for (size_t i = 0; i < part->count && part->layer == layer; i++) {
+            to[part->first + i] += (double)owner->error[part->offset + i];
+        }
+    }
+}
+
+void check_add_errors(const lmn_reducer *reducer, size_t layer, double *to)
+{
+    const lmn__layer *found = &reducer->layers[layer];
+    for (size_t s = 0; s < lmn_feedback_state_count(found->feedback); s++) {
+        const bool is_error = strcmp(lmn_feedback_state_name(found->feedback, s), "error") == 0;
+        for (size_t i = 0; i < found->count && is_error; i++) {
+            to[i] += (double)found->state[s][i] / reducer->size;
+        }
+    }
+    const lmn__bucket *bucket = &reducer->buckets[found->bucket];
+    for (size_t e = 0; e < bucket->n_exchanges; e++) {
+        if (bucket->exchanges[e]->kind == &lmn__exchange_sliced) {
+            add_slice_errors(lmn__sliced_owner(bucket->exchanges[e]), found, reducer->rank, to);
+        }
+    }
 }
 
 lmn_state *check_reducer_state(lmn_reducer *reducer)

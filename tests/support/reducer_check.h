@@ -47,6 +47,10 @@ void check_same_everywhere(lmn_world *world, uint64_t value);
 /** Mean over ranks of a step's gradients, in double. [count], to be freed. */
 double *check_mean_gradient(int size, size_t layer, uint64_t step);
 
+/** to [count of the layer] += this rank's part of all errors that are fed back: its e over the
+ * number of ranks, and E of its slice. Their sum over ranks is what is owed. */
+void check_add_errors(const lmn_reducer *reducer, size_t layer, double *to);
+
 /** What a checkpoint would hold, settled. To be destroyed. */
 lmn_state *check_reducer_state(lmn_reducer *reducer);
 uint64_t check_state_hash(lmn_reducer *reducer);

@@ -437,8 +437,33 @@ static void eta_of_every_level_is_positive_and_below_its_limit(void **state)
                     lmn_compressor_eta(compressor, level, lmn_layer_flat(counts[j]));
                 assert_true(rule.suggested > 0.0 && rule.suggested < rule.limit);
                 assert_true(rule.suggested <= 1.0);
+                assert_true(rule.lowest > 0.0 && rule.lowest <= rule.suggested);
+                assert_true(rule.suggested <= rule.highest && rule.highest < rule.limit);
             }
         }
+        lmn_compressor_destroy(compressor);
+    }
+}
+
+/* What is kept for those that encode every element, what is sent for top-k, nothing for others. */
+static void eta_follows_what_the_family_says(void **state)
+{
+    (void)state;
+    const struct {
+        const char *spec;
+        double expected; /* 0: what the rule suggests */
+    } cases[] = {{"sign", 0.15}, {"quant:bits=2", 0.15}, {"ternary", 0.15}, {"int:bits=8", 0.15},
+                 {"topk", 0.02}, {"randk", 0.0},         {"lowrank", 0.0}};
+    const lmn_observed observed = {.kept = 0.3, .density = 0.02};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        lmn_compressor *compressor = check_new_compressor(cases[i].spec);
+        const lmn_layer_shape shape = {.count = 40000, .rows = 200};
+        const size_t level = lmn_compressor_static_level(compressor);
+        const lmn_eta_rule rule = lmn_compressor_eta(compressor, level, shape);
+        const double expected = cases[i].expected > 0.0 ? cases[i].expected : rule.suggested;
+        assert_true(lmn_compressor_eta_observed(compressor, level, &rule, &observed) == expected);
+        const lmn_eta_rule whole = lmn_compressor_eta(compressor, 0, shape);
+        assert_true(lmn_compressor_eta_observed(compressor, 0, &whole, &observed) == 1.0);
         lmn_compressor_destroy(compressor);
     }
 }
@@ -478,6 +503,7 @@ int main(void)
         cmocka_unit_test(higher_levels_send_no_more_and_keep_no_more),
         cmocka_unit_test(level_0_of_every_spec_is_dense),
         cmocka_unit_test(eta_of_every_level_is_positive_and_below_its_limit),
+        cmocka_unit_test(eta_follows_what_the_family_says),
         cmocka_unit_test(create_unknown_name_or_key_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@
 
 /* Elements that an encoder forms and encodes together: they and what belongs to them fit the
    nearest cache. Grains divide it or are multiples of it. */
-#define LMN__TILE ((size_t)512)
+#define LMN__TILE LMN_SOURCE_TILE
 
 typedef struct lmn__compressor_levels {
     size_t count;        /* level 0 included */
@@ -46,6 +46,13 @@ typedef struct lmn__round_functions {
     void (*commit)(const void *config, const lmn_rounds_job *job); /* NULL: nothing to note */
 } lmn__round_functions;
 
+/** What eta=auto follows. */
+typedef enum lmn__eta_basis {
+    LMN__ETA_OF_LEVEL,  /* nothing but the level */
+    LMN__ETA_OF_KEPT,   /* the share of energy that is kept */
+    LMN__ETA_OF_DENSITY /* the share of entries that are sent */
+} lmn__eta_basis;
+
 /** A family; constant. `config` is the struct that its keys filled. The meaning of each function is
  *  that of its namesake in lamina/compressor.h; all but `levels` may be NULL with a single level.
  */
@@ -60,6 +67,7 @@ typedef struct lmn__compressor_family {
     /* Counts are at least 1. */
     double (*contraction)(const void *config, size_t level, lmn_layer_shape shape);
     lmn_eta_rule (*eta)(const void *config, size_t level, lmn_layer_shape shape);
+    lmn__eta_basis eta_basis;
     /* Entries 1 .. level count - 1. */
     void (*error_curve)(const void *config, const float *vector, lmn_layer_shape shape,
                         double *squared_error_out, void *scratch);
@@ -67,6 +75,13 @@ typedef struct lmn__compressor_family {
     const lmn__message_functions *messages;                          /* SPARSE, SLICED */
     const lmn__round_functions *rounds;                              /* ROUNDS */
 } lmn__compressor_family;
+
+/** The rule of a family whose eta follows nothing but the level. */
+static inline lmn_eta_rule lmn__fixed_eta(double suggested, double limit)
+{
+    return (lmn_eta_rule){
+        .suggested = suggested, .limit = limit, .lowest = suggested, .highest = suggested};
+}
 
 #define LMN__COMPRESSORS(X)                                                                        \
     X(dense)                                                                                       \

@@ -96,8 +96,9 @@ static lmn_eta_rule eta(const void *config, size_t level, lmn_layer_shape shape)
 {
     (void)config;
     (void)shape;
-    return level == 1 ? (lmn_eta_rule){.suggested = 0.5, .limit = 2.0}
-                      : (lmn_eta_rule){.suggested = 0.3, .limit = 0.8};
+    return level == 1
+               ? (lmn_eta_rule){.suggested = 0.5, .limit = 2.0, .lowest = 0.0625, .highest = 1.0}
+               : (lmn_eta_rule){.suggested = 0.3, .limit = 0.8, .lowest = 0.0375, .highest = 0.5};
 }
 
 /* ------------------------------------------------------------------ the grid */
@@ -307,6 +308,7 @@ const lmn__compressor_family lmn__compressor_int = {
     .payload_bytes = payload_bytes,
     .contraction = contraction,
     .eta = eta,
+    .eta_basis = LMN__ETA_OF_KEPT,
     .error_curve = error_curve,
     .rounds = &rounds,
 };

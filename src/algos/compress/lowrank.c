@@ -178,7 +178,7 @@ static lmn_eta_rule eta(const void *config, size_t level, lmn_layer_shape shape)
     const matrix m = matrix_of(config, level, shape);
     const size_t side = m.rows < m.cols ? m.rows : m.cols;
     const double fraction = (double)m.rank / (double)side;
-    return (lmn_eta_rule){.suggested = 0.25 * fraction, .limit = 0.5 * fraction};
+    return lmn__fixed_eta(0.25 * fraction, 0.5 * fraction);
 }
 
 static void error_curve(const void *config_memory, const float *vector, lmn_layer_shape shape,

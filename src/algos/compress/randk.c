@@ -129,7 +129,7 @@ static lmn_eta_rule eta(const void *config_memory, size_t level, lmn_layer_shape
     const randk_config *config = config_memory;
     const double p = density_of(config, level, shape.count);
     const double unit = config->is_scaled ? p : 1.0;
-    return (lmn_eta_rule){.suggested = 0.5 * p * unit, .limit = 2.0 * p / (2.0 - p) * unit};
+    return lmn__fixed_eta(0.5 * p * unit, 2.0 * p / (2.0 - p) * unit);
 }
 
 /* The squared error to be expected; which entries will be sent is not known yet. */

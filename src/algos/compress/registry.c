@@ -131,9 +131,25 @@ lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level,
     assert(level < compressor->levels.count);
     if (level == 0 || shape.count == 0) {
         /* Sent whole, the error e becomes (1 - eta) e: gone at 1, growing above 2. */
-        return (lmn_eta_rule){.suggested = 1.0, .limit = 2.0};
+        return lmn__fixed_eta(1.0, 2.0);
     }
     return compressor->family->eta(compressor->config, level, shape);
+}
+
+double lmn_compressor_eta_observed(const lmn_compressor *compressor, size_t level,
+                                   const lmn_eta_rule *rule, const lmn_observed *observed)
+{
+    assert(level < compressor->levels.count);
+    const lmn__eta_basis basis = level == 0 ? LMN__ETA_OF_LEVEL : compressor->family->eta_basis;
+    switch (basis) {
+    case LMN__ETA_OF_KEPT:
+        return 0.5 * observed->kept;
+    case LMN__ETA_OF_DENSITY:
+        return observed->density;
+    case LMN__ETA_OF_LEVEL:
+        break;
+    }
+    return rule->suggested;
 }
 
 void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector,

@@ -253,5 +253,6 @@ float lmn__float_at(const unsigned char *bytes)
 
 lmn_eta_rule lmn__sliced_eta(double delta)
 {
-    return (lmn_eta_rule){.suggested = 0.5 * delta, .limit = 1.4 * delta};
+    return (lmn_eta_rule){
+        .suggested = 0.5 * delta, .limit = 1.4 * delta, .lowest = delta / 16.0, .highest = delta};
 }

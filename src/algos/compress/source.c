@@ -28,6 +28,14 @@ static void sent_entries(void *user, size_t n, const uint32_t *indices, const fl
     }
 }
 
+lmn_energies lmn_energies_of(const float *vector, const float *sent, size_t count)
+{
+    const lmn__measure_kernels *measure = lmn__bucket_kernels_variant(0)->measure;
+    const double energy = measure->energy(vector, count);
+    return (lmn_energies){.vector = energy,
+                          .lost = sent == NULL ? energy : measure->distance(vector, sent, count)};
+}
+
 lmn_source lmn_source_of_vector(float *vector)
 {
     return (lmn_source){.form = form,

@@ -217,6 +217,7 @@ const lmn__compressor_family lmn__compressor_ternary = {
     .scratch_bytes = lmn__sliced_scratch_bytes,
     .contraction = contraction,
     .eta = eta,
+    .eta_basis = LMN__ETA_OF_KEPT,
     .error_curve = lmn__sliced_error_curve,
     .messages = &lmn__sliced_messages,
 };

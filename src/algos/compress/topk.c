@@ -154,7 +154,10 @@ static double contraction(const void *config_memory, size_t level, lmn_layer_sha
 static lmn_eta_rule eta(const void *config, size_t level, lmn_layer_shape shape)
 {
     const double density = (double)entries_kept(config, level, shape.count) / (double)shape.count;
-    return (lmn_eta_rule){.suggested = density, .limit = 2.0 * density};
+    return (lmn_eta_rule){.suggested = density,
+                          .limit = 2.0 * density,
+                          .lowest = density / 64.0,
+                          .highest = 1.25 * density};
 }
 
 static lmn_status encode(const void *config_memory, lmn_encode_job *job, lmn_error *err)
@@ -243,6 +246,7 @@ const lmn__compressor_family lmn__compressor_topk = {
     .memory = memory_of,
     .contraction = contraction,
     .eta = eta,
+    .eta_basis = LMN__ETA_OF_DENSITY,
     .error_curve = error_curve,
     .messages = &messages,
 };
