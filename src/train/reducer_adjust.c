@@ -29,29 +29,33 @@ static void fill_costs(lmn_reducer *reducer, size_t n_levels)
     }
 }
 
-/* The table of a decision; `uniform` [n_layers] and `timings` are to outlast it. */
-static lmn_cost_table table_of(const lmn_reducer *reducer, size_t n_levels, size_t *uniform,
-                               const lmn_cost_timings *timings)
+lmn_cost_table lmn_reducer_costs(const lmn_reducer *reducer)
 {
-    for (size_t i = 0; i < reducer->n_layers; i++) {
-        uniform[i] =
-            reducer->layers[i].small ? 0 : lmn_compressor_static_level(reducer->compressor);
-    }
     return (lmn_cost_table){.n_layers = reducer->n_layers,
-                            .n_levels = n_levels,
+                            .n_levels = lmn_compressor_level_count(reducer->compressor),
                             .bytes = reducer->costs,
                             .error = reducer->curves,
                             .energy = reducer->energies,
                             .memory = reducer->allocator_memory,
-                            .static_level = uniform,
-                            .timings = timings};
+                            .static_level = reducer->decision + reducer->n_layers};
 }
 
-static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_report *report,
-                         lmn_error *err)
+/* The table of a decision; `timings` is to outlast it. */
+static lmn_cost_table table_of(const lmn_reducer *reducer, const lmn_cost_timings *timings)
+{
+    size_t *const uniform = reducer->decision + reducer->n_layers;
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        uniform[i] =
+            reducer->layers[i].small ? 0 : lmn_compressor_static_level(reducer->compressor);
+    }
+    lmn_cost_table table = lmn_reducer_costs(reducer);
+    table.timings = timings;
+    return table;
+}
+
+static lmn_status decide(lmn_reducer *reducer, lmn_allocation_report *report, lmn_error *err)
 {
     size_t *const levels = reducer->decision;
-    size_t *const uniform = reducer->decision + reducer->n_layers;
     for (size_t i = 0; i < reducer->n_layers; i++) {
         levels[i] = (size_t)reducer->levels[i];
     }
@@ -60,7 +64,7 @@ static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_r
     if (has_times) {
         timings = lmn__timing_tables(reducer, &reducer->timing->link, reducer->team.size);
     }
-    const lmn_cost_table table = table_of(reducer, n_levels, uniform, has_times ? &timings : NULL);
+    const lmn_cost_table table = table_of(reducer, has_times ? &timings : NULL);
     const lmn_status status = lmn_allocator_decide(reducer->allocator, &table, levels, report, err);
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         reducer->levels[i] = levels[i];
@@ -97,7 +101,7 @@ static lmn_status gather_curves(lmn_reducer *reducer, size_t n_levels, lmn_error
 static lmn_status settle_levels(lmn_reducer *reducer, size_t n_levels, lmn_step_report *report,
                                 lmn_error *err)
 {
-    const lmn_status status = decide(reducer, n_levels, &report->allocation, err);
+    const lmn_status status = decide(reducer, &report->allocation, err);
     if (status == LMN_ERR_NONFINITE) {
         /* The same table on all ranks, so the same outcome: the plan stays as it is. */
         return LMN_OK;

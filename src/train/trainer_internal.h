@@ -97,8 +97,8 @@ typedef struct lmn__identity {
 /* Steps whose bytes are not yet added up over ranks; after so many it is done. */
 #define LMN__RECORD_STEPS 256
 
-/* Cells of a row of /decisions before the levels. */
-#define LMN__DECISION_CELLS 7
+/* Rows that a table can hold back: those that wait and those of the next round. */
+#define LMN__TABLE_ROWS (2 * LMN__RECORD_STEPS)
 
 /* One step, for the row in run.h5; times are this rank's. */
 typedef struct lmn__step_record {
@@ -118,8 +118,9 @@ typedef struct lmn__records {
     /* Rank 0 only, and only with a results file. */
     lmn_results *results;
     lmn_table *steps, *evaluations, *levels, *layer_bytes;
-    lmn_table *decisions; /* NULL also where levels are never decided on */
-    lmn_cell *cells;      /* [LMN__DECISION_CELLS + 2 * n_layers] */
+    lmn_table *decisions;     /* NULL also where levels are never decided on */
+    lmn_cell *cells;          /* [1 + 2 * n_layers] */
+    lmn_cell *decision_cells; /* a row of /decisions */
     double flushed_at;
     lmn_status pending;      /* a failure that waits for the next point of agreement */
     lmn_error pending_error; /* its message */
@@ -202,6 +203,10 @@ void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
 void lmn__records_add_evaluation(lmn_trainer *trainer);                           /* local */
 /* Add up bytes over ranks and write rows; to the file, too, when `flush`. Collective. */
 lmn_status lmn__records_gather(lmn_trainer *trainer, bool flush, lmn_error *err);
+
+/* trainer_decisions.c: the table of decisions on levels. Local. */
+lmn_status lmn__decisions_open(lmn_trainer *trainer, lmn_error *err); /* rank 0, file open */
+lmn_status lmn__decisions_add(lmn_trainer *trainer, uint64_t step, lmn_error *err);
 void lmn__records_destroy(lmn__records *records);
 
 /* trainer_shards.c */
