@@ -307,10 +307,6 @@ static exit_code run(int argc, char **argv)
         options_print_help(&table);
         return EXIT_CODE_DONE;
     }
-    if (status == LMN_OK && words.count != 1) {
-        status =
-            lmn_error_set(&err, LMN_ERR_USAGE, "%zu files are given; one is wanted", words.count);
-    }
     if (status == LMN_OK) {
         status = allocate(&c, &options, &words, &err);
     }

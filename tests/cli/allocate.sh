@@ -150,7 +150,7 @@ refused 1 "of 2 and of 3 layers cannot be joined" "$LAMINA" allocate costs.h5 ta
 
 check "a decision of a run, made again from its results"
 make_dataset tiny 256 32 28
-expect 0 "$LAMINA" train vision --data tiny.h5 --model cnn --batch 32 --steps 12 --threads 1 \
+expect 0 "$LAMINA" train vision --data tiny.h5 --model mlp:hidden=64 --batch 32 --steps 12 --threads 1 \
     --compress topk:density=0.01 --feedback ec --allocate lgreco:warmup=4,every=4,window=2 \
     --out run.h5
 grep -q '^adapting levels took .* % of training' out.txt || fail "no time of adapting"
