@@ -46,6 +46,7 @@ typedef struct train_settings {
     const char *threads;
     uint64_t memory_bytes;
     uint64_t bucket_bytes;
+    uint64_t dense_below;
     bool plan_only;
     bool is_quiet;
 } train_settings;

@@ -98,8 +98,7 @@ static lmn_status gather_curves(lmn_reducer *reducer, size_t n_levels, lmn_error
 }
 
 /* Decide, and make sure that all ranks decided alike. Collective. */
-static lmn_status settle_levels(lmn_reducer *reducer, size_t n_levels, lmn_step_report *report,
-                                lmn_error *err)
+static lmn_status settle_levels(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
 {
     const lmn_status status = decide(reducer, &report->allocation, err);
     if (status == LMN_ERR_NONFINITE) {
@@ -115,15 +114,14 @@ static lmn_status settle_levels(lmn_reducer *reducer, size_t n_levels, lmn_step_
 }
 
 /* A plan that was slower than dense is replaced at once, by the curves that chose it. */
-static lmn_status judge(lmn_reducer *reducer, size_t n_levels, lmn_step_report *report,
-                        lmn_error *err)
+static lmn_status judge(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
 {
     bool reverted = false;
     const lmn_status status = lmn__timing_judge(reducer, &reverted, err);
     if (status != LMN_OK || !reverted || !reducer->timing->has_curves) {
         return status;
     }
-    return settle_levels(reducer, n_levels, report, err);
+    return settle_levels(reducer, report, err);
 }
 
 bool lmn__reducer_adjusts(const lmn_reducer *reducer)
@@ -135,7 +133,7 @@ static lmn_status adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_erro
 {
     const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
     if (lmn__timing_is_due(reducer)) {
-        const lmn_status status = judge(reducer, n_levels, report, err);
+        const lmn_status status = judge(reducer, report, err);
         if (status != LMN_OK) {
             return status;
         }
@@ -150,7 +148,7 @@ static lmn_status adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_erro
     if (status != LMN_OK || (reducer->timing != NULL && !lmn__timing_is_complete(reducer))) {
         return status;
     }
-    return settle_levels(reducer, n_levels, report, err);
+    return settle_levels(reducer, report, err);
 }
 
 lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
