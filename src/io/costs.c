@@ -12,6 +12,7 @@
 #include "lamina/inspect.h"
 #include "lamina/memory.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -80,6 +81,7 @@ static lmn_status refuse_number(const found_array *array, size_t index, const ch
                              value, wanted);
     }
     const size_t n_levels = (size_t)array->shape.dims[1];
+    assert(n_levels > 0); /* there is a number to refuse */
     return lmn_error_set(err, LMN_ERR_FORMAT, "'%s' of layer %zu at level %zu is %s; %s",
                          array->name, index / n_levels, index % n_levels, value, wanted);
 }
@@ -143,7 +145,8 @@ static lmn_status read_static_levels(const found_array *array, lmn_costs *costs,
     lmn_status status = read_whole(array, levels, err);
     for (size_t i = 0; i < costs->n_layers && status == LMN_OK; i++) {
         if (levels[i] >= costs->n_levels) {
-            char text[32], wanted[64];
+            char text[32];
+            char wanted[64];
             (void)snprintf(text, sizeof text, "%llu", (unsigned long long)levels[i]);
             (void)snprintf(wanted, sizeof wanted, "there are %zu levels, counted from 0",
                            costs->n_levels);

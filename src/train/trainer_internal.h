@@ -98,7 +98,7 @@ typedef struct lmn__identity {
 #define LMN__RECORD_STEPS 256
 
 /* Rows that a table can hold back: those that wait and those of the next round. */
-#define LMN__TABLE_ROWS (2 * LMN__RECORD_STEPS)
+#define LMN__TABLE_ROWS ((size_t)2 * LMN__RECORD_STEPS)
 
 /* One step, for the row in run.h5; times are this rank's. */
 typedef struct lmn__step_record {

@@ -54,7 +54,7 @@ spans = [e for e in events if e["ph"] == "X"]
 assert {e["pid"] for e in spans} == {0, 1}, "ranks"
 assert {e["args"]["step"] for e in spans} == set(range(3, 8)), "steps"
 assert all(e["dur"] >= 0 for e in spans), "durations"
-names = {"wait for batch", "forward and backward", "encode", "wait", "combine", "update", "exchange"}
+names = {"wait for batch", "forward and backward", "encode", "wait", "adapt", "combine", "update", "exchange"}
 assert names == {e["name"] for e in spans}, "names"
 assert all((e["tid"] > 0) == (e["name"] == "exchange") for e in spans), "lanes"
 END
