@@ -41,7 +41,7 @@ static lmn_status open_file(const inspect_options *options, const char *path, in
     if (options->wants_verification || lmn_file_get_kind(one->file) == LMN_FILE_CHECKPOINT) {
         status = lmn_file_verify(one->file, err);
         /* Results carry no checksums: all that was found is that they can be read. */
-        one->is_verified = status == LMN_OK && lmn_file_get_kind(one->file) != LMN_FILE_RESULTS;
+        one->is_verified = status == LMN_OK && lmn_file_get_kind(one->file) < LMN_FILE_RESULTS;
     }
     return status;
 }
@@ -126,8 +126,9 @@ static exit_code run(int argc, char **argv)
     const option_table table = {
         .command = "lamina inspect",
         .arguments = "FILE...",
-        .summary = "Explain a dataset, a checkpoint or the results of a run. Several results are "
-                   "printed side by side.",
+        .summary =
+            "Explain a dataset, a checkpoint, the results of a run or a sweep. Several results are "
+            "printed side by side.",
         .n_sets = 1,
         .sets = {{.rows = rows, .n_rows = sizeof rows / sizeof rows[0], .values = &options}}};
     console c = console_make(false);

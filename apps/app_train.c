@@ -8,11 +8,13 @@
  */
 #include "app_train.h"
 
+#include "checkpoint_facts.h"
 #include "console.h"
 #include "evaluation_text.h"
 #include "plan_report.h"
 #include "progress.h"
 #include "session.h"
+#include "stall_watch.h"
 #include "text.h"
 #include "train_settings.h"
 
@@ -140,6 +142,26 @@ static lmn_status make_task(train_job *job, lmn_dataset *dataset, lmn_error *err
     return LMN_OK;
 }
 
+/* Of another run, instead of random ones. */
+static lmn_status take_parameters(train_job *job, lmn_world *world, lmn_trainer *trainer,
+                                  lmn_error *err)
+{
+    if (job->settings.init == NULL) {
+        return LMN_OK;
+    }
+    checkpoint_facts facts;
+    lmn_status status = checkpoint_facts_read(world, job->settings.init, &facts, err);
+    if (status == LMN_OK) {
+        status = checkpoint_load_parameters(world, &facts, lmn_trainer_parameters(trainer), err);
+    }
+    if (status == LMN_OK) {
+        console_say(&job->console, "beginning with the parameters of %s", facts.path);
+    } else {
+        lmn_error_add_context(err, "option --init");
+    }
+    return status;
+}
+
 static lmn_status train(train_job *job, lmn_world *world, lmn_dataset *dataset, lmn_error *err)
 {
     lmn_trainer *trainer = NULL;
@@ -152,6 +174,7 @@ static lmn_status train(train_job *job, lmn_world *world, lmn_dataset *dataset, 
     }
     if (status == LMN_OK) {
         say_configuration(job, world, dataset);
+        status = take_parameters(job, world, trainer, err);
     }
     if (status == LMN_OK && job->settings.plan_only) {
         plan_report_print(&job->console, lmn_trainer_plan(trainer));
@@ -175,6 +198,10 @@ static void say_summary(train_job *job)
     if (s->seconds > 0.0) {
         console_answer(c, "waited for input %.1f %% of training",
                        100.0 * s->input_seconds / s->seconds);
+    }
+    if (s->adapt_seconds > 0.0) {
+        console_answer(c, "adapting levels took %s, %.2f %% of training",
+                       text_seconds(s->adapt_seconds).data, 100.0 * s->adapt_seconds / s->seconds);
     }
     if (s->skipped > 0) {
         console_answer(c, "%" PRIu64 " steps skipped, because gradients were not finite",
@@ -205,12 +232,17 @@ static lmn_status work(lmn_world *world, void *user, lmn_error *err)
         return status;
     }
     lmn_compute_set_threads(job->threads);
+    lmn_watch *watch = NULL;
     lmn_dataset *dataset = NULL;
-    status = lmn_dataset_open(world, job->settings.data, &dataset, err);
+    status = stall_watch_start(world, job->settings.stall_timeout, &watch, err);
+    if (status == LMN_OK) {
+        status = lmn_dataset_open(world, job->settings.data, &dataset, err);
+    }
     if (status == LMN_OK) {
         status = train(job, world, dataset, err);
     }
     lmn_dataset_close(dataset);
+    lmn_watch_destroy(watch);
     return status;
 }
 
@@ -246,6 +278,7 @@ static void print_help(const train_job *job)
 {
     options_print_help(&job->table);
     job->application->print_choices();
+    train_print_methods("split", lmn_sharding_entry);
     train_print_methods("optimizer", lmn_optimizer_entry);
     train_print_methods("schedule", lmn_schedule_entry);
     train_print_methods("compress", lmn_compressor_entry);
@@ -272,7 +305,8 @@ exit_code train_application_run(const train_application *application, int argc, 
         .details = "A SPEC is a name, or a name with parameters: name:key=value,key=value. Every "
                    "option may also be given by the environment variable named beside it; the "
                    "command line goes before it. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 "
-                   "stopped by SIGTERM, SIGINT or SIGUSR1 with a checkpoint written.",
+                   "stopped by SIGTERM, SIGINT or SIGUSR1 with a checkpoint written, 4 a rank was "
+                   "lost or is late.",
         .n_sets = 2,
         .sets = {application->own, train_settings_rows(&job.settings, application->defaults,
                                                        application->n_defaults, job.rows)}};

@@ -13,8 +13,9 @@
 typedef enum exit_code {
     EXIT_CODE_DONE = 0,
     EXIT_CODE_FAILED = 1,
-    EXIT_CODE_USAGE = 2,  /* an option, a spec or a command that makes no sense */
-    EXIT_CODE_STOPPED = 3 /* by a signal, after a checkpoint was written */
+    EXIT_CODE_USAGE = 2,   /* an option, a spec or a command that makes no sense */
+    EXIT_CODE_STOPPED = 3, /* by a signal, after a checkpoint was written */
+    EXIT_CODE_LOST = 4     /* the ranks do not come together any more: one was lost, or is late */
 } exit_code;
 
 typedef struct command {
@@ -32,10 +33,17 @@ extern const command command_data_import_csv;
 extern const command command_data_import_text;
 extern const command command_train_vision;
 extern const command command_train_text;
+extern const command command_train_convex;
 extern const command command_eval;
 extern const command command_generate;
 extern const command command_inspect;
 extern const command command_allocate;
 extern const command command_plan;
+extern const command command_checkpoint_verify;
+extern const command command_checkpoint_diff;
+extern const command command_checkpoint_prune;
+extern const command command_checkpoint_export;
+extern const command command_checkpoint_import;
+extern const command command_results_merge;
 
 #endif

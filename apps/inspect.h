@@ -13,6 +13,7 @@
 /** An open file and the name it was given by. */
 typedef struct inspected {
     const char *path; /* borrowed */
+    const char *root; /* borrowed; group of the results, in a sweep; NULL: the file's own */
     lmn_file *file;   /* owned */
     bool is_verified; /* its checksums were compared */
 } inspected;
@@ -44,6 +45,9 @@ lmn_status inspect_count_arrays(const lmn_file *file, array_totals *totals,
 
 /** Explain a file in words. */
 lmn_status inspect_print(const inspected *one, lmn_error *err) LMN_NODISCARD;
+
+/** Print the runs of a sweep side by side. */
+lmn_status inspect_print_sweep(const inspected *one, lmn_error *err) LMN_NODISCARD;
 
 /** Print a table of runs side by side. */
 lmn_status inspect_print_comparison(const inspected *runs, size_t count,

@@ -12,6 +12,7 @@
 
 #define N_COLUMNS  9
 #define CELL_BYTES 256
+#define PATH_BYTES 128
 
 static const char *const titles[N_COLUMNS] = {"run",      "compress",       "feedback",
                                               "allocate", "ranks",          "test accuracy",
@@ -26,12 +27,21 @@ static void fill_text(char *cell, const attribute *value)
     (void)snprintf(cell, CELL_BYTES, "%.60s", value->is_there ? value->text : "-");
 }
 
-static lmn_status fill_configuration(const lmn_file *file, row *r, lmn_error *err)
+/* An attribute of a group of the run. */
+static lmn_status find(const inspected *run, const char *group, const char *name,
+                       attribute *attribute_out, lmn_error *err)
+{
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s%s", run->root == NULL ? "" : run->root, group);
+    return inspect_find(run->file, path, name, attribute_out, err);
+}
+
+static lmn_status fill_configuration(const inspected *run, row *r, lmn_error *err)
 {
     static const char *const names[] = {"compress", "feedback", "allocate"};
     for (size_t i = 0; i < 3; i++) {
         attribute value;
-        const lmn_status status = inspect_find(file, "/configuration", names[i], &value, err);
+        const lmn_status status = find(run, "/configuration", names[i], &value, err);
         if (status != LMN_OK) {
             return status;
         }
@@ -40,13 +50,13 @@ static lmn_status fill_configuration(const lmn_file *file, row *r, lmn_error *er
     return LMN_OK;
 }
 
-static lmn_status fill_summary(const lmn_file *file, row *r, lmn_error *err)
+static lmn_status fill_summary(const inspected *run, row *r, lmn_error *err)
 {
     static const char *const names[] = {"ranks", "test_accuracy", "seconds", "bytes_sent",
                                         "bytes_dense"};
     attribute values[5];
     for (size_t i = 0; i < 5; i++) {
-        const lmn_status status = inspect_find(file, "/summary", names[i], &values[i], err);
+        const lmn_status status = find(run, "/summary", names[i], &values[i], err);
         if (status != LMN_OK) {
             return status;
         }
@@ -74,9 +84,11 @@ static lmn_status fill_summary(const lmn_file *file, row *r, lmn_error *err)
 static lmn_status fill_row(const inspected *run, row *r, lmn_error *err)
 {
     const char *slash = strrchr(run->path, '/');
-    (void)snprintf(r->cells[0], CELL_BYTES, "%s", slash == NULL ? run->path : slash + 1);
-    const lmn_status status = fill_configuration(run->file, r, err);
-    return status != LMN_OK ? status : fill_summary(run->file, r, err);
+    /* The runs of a sweep are hardly told apart by names without their folders. */
+    const char *name = slash == NULL || run->root != NULL ? run->path : slash + 1;
+    (void)snprintf(r->cells[0], CELL_BYTES, "%s", name);
+    const lmn_status status = fill_configuration(run, r, err);
+    return status != LMN_OK ? status : fill_summary(run, r, err);
 }
 
 /* Texts to the left, numbers to the right. */
@@ -117,5 +129,53 @@ lmn_status inspect_print_comparison(const inspected *runs, size_t count, lmn_err
         print_row(&rows[i], widths);
     }
     lmn_free(rows);
+    return status;
+}
+
+/* How many runs the file has: as many as names. */
+static lmn_status count_names(void *user, const lmn_file_array *array, lmn_error *err)
+{
+    (void)err;
+    if (strcmp(array->path, "/table/file") == 0 && array->n_dims == 1) {
+        *(size_t *)user = (size_t)array->dims[0];
+    }
+    return LMN_OK;
+}
+
+/* What a run of a sweep is called, in the file and by its user. */
+typedef struct run_names {
+    char root[PATH_BYTES];
+    char path[CELL_BYTES];
+} run_names;
+
+static lmn_status print_runs(const inspected *one, inspected *runs, run_names *names, size_t count,
+                             lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    for (size_t i = 0; i < count && status == LMN_OK; i++) {
+        (void)snprintf(names[i].root, PATH_BYTES, "/runs/%04zu", i);
+        status = lmn_file_read_text(one->file, "/table/file", i, names[i].path, CELL_BYTES, err);
+        runs[i] = (inspected){.path = names[i].path, .root = names[i].root, .file = one->file};
+    }
+    return status == LMN_OK ? inspect_print_comparison(runs, count, err) : status;
+}
+
+lmn_status inspect_print_sweep(const inspected *one, lmn_error *err)
+{
+    size_t count = 0;
+    lmn_status status = lmn_file_visit_arrays(one->file, count_names, &count, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    (void)printf("%s: sweep of %zu run%s\n", one->path, count, count == 1 ? "" : "s");
+    inspected *runs = lmn_alloc(count, sizeof *runs, err);
+    run_names *names = lmn_alloc(count, sizeof *names, err);
+    if (runs == NULL || names == NULL) {
+        status = LMN_ERR_MEMORY;
+    } else {
+        status = print_runs(one, runs, names, count, err);
+    }
+    lmn_free(names);
+    lmn_free(runs);
     return status;
 }

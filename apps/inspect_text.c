@@ -285,6 +285,8 @@ lmn_status inspect_print(const inspected *one, lmn_error *err)
     case LMN_FILE_DATASET:
         status = print_dataset(one, err);
         break;
+    case LMN_FILE_SWEEP: /* its arrays are those of all runs */
+        return inspect_print_sweep(one, err);
     }
     if (status == LMN_OK) {
         status = print_arrays(one->file, err);

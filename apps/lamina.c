@@ -14,19 +14,18 @@
 #include <stdio.h>
 #include <string.h>
 
-static const command *const commands[] = {&command_data_import_idx,
-                                          &command_data_import_cifar,
-                                          &command_data_import_libsvm,
-                                          &command_data_import_numpy,
-                                          &command_data_import_csv,
-                                          &command_data_import_text,
-                                          &command_train_vision,
-                                          &command_train_text,
-                                          &command_eval,
-                                          &command_generate,
-                                          &command_allocate,
-                                          &command_plan,
-                                          &command_inspect};
+static const command *const commands[] = {
+    &command_data_import_idx,    &command_data_import_cifar,
+    &command_data_import_libsvm, &command_data_import_numpy,
+    &command_data_import_csv,    &command_data_import_text,
+    &command_train_vision,       &command_train_text,
+    &command_train_convex,       &command_eval,
+    &command_generate,           &command_plan,
+    &command_allocate,           &command_checkpoint_verify,
+    &command_checkpoint_diff,    &command_checkpoint_prune,
+    &command_checkpoint_export,  &command_checkpoint_import,
+    &command_results_merge,      &command_inspect,
+};
 
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 #define WORD_BYTES 32

@@ -20,16 +20,20 @@ exit_code session_exit_code(lmn_status status)
         return EXIT_CODE_DONE;
     case LMN_ERR_USAGE:
         return EXIT_CODE_USAGE;
+    case LMN_ERR_COMM:
+        return EXIT_CODE_LOST;
     default:
         return EXIT_CODE_FAILED;
     }
 }
 
 /* MPI cannot be relied on any more: say so from here and end the job. */
-static void abort_job(console *c, const lmn_error *err)
+static exit_code abort_job(console *c, const lmn_error *err)
 {
+    const exit_code code = session_exit_code(err->status);
     console_error_of_rank(c, err);
-    (void)MPI_Abort(MPI_COMM_WORLD, EXIT_CODE_FAILED);
+    (void)MPI_Abort(MPI_COMM_WORLD, (int)code);
+    return code;
 }
 
 exit_code session_run(console *c, lmn_status status, const lmn_error *cause, session_fn work,
@@ -44,16 +48,14 @@ exit_code session_run(console *c, lmn_status status, const lmn_error *cause, ses
     lmn_error world_error = lmn_error_none();
     const lmn_status created = lmn_world_create(MPI_COMM_WORLD, &log, &world, &world_error);
     if (created != LMN_OK) {
-        abort_job(c, &world_error);
-        return EXIT_CODE_FAILED;
+        return abort_job(c, &world_error);
     }
     status = lmn_agree(world, status, &err);
     if (status == LMN_OK) {
         status = work(world, user, &err);
     }
     if (status == LMN_ERR_COMM || status == LMN_ERR_MESSAGE) {
-        abort_job(c, &err);
-        return EXIT_CODE_FAILED;
+        return abort_job(c, &err);
     }
     lmn_world_destroy(world);
     if (status != LMN_OK) {

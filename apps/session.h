@@ -16,8 +16,8 @@ typedef lmn_status (*session_fn)(lmn_world *world, void *user, lmn_error *err);
 /**
  * Start MPI, do `work` if all ranks come with LMN_OK, print the error if there is one, end MPI.
  * status, cause  what parsing the options gave on this rank
- * Returns DONE, FAILED or USAGE, the same on all ranks. When MPI itself fails the job is ended by
- * MPI_Abort.
+ * Returns DONE, FAILED, USAGE or LOST, the same on all ranks. When MPI itself fails the job is
+ * ended by MPI_Abort.
  */
 exit_code session_run(console *c, lmn_status status, const lmn_error *cause, session_fn work,
                       void *user);

@@ -57,6 +57,13 @@ static const option_row rows[] = {
      .min = 1,
      .max = 1 << 24,
      .help = "samples of one step, over all ranks together"},
+    {.name = "split",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(split),
+     .argument = "SPEC",
+     .initial = "iid",
+     .environment = "LAMINA_SPLIT",
+     .help = "which samples each rank trains on"},
     {.name = "seed",
      .short_name = 's',
      .type = OPTION_U64,
@@ -171,6 +178,14 @@ static const option_row rows[] = {
      .offset = MEMBER(resume),
      .environment = "LAMINA_RESUME",
      .help = "go on from the newest complete checkpoint in --checkpoint-dir, if there is one"},
+    {.name = "init",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(init),
+     .argument = "CKPT",
+     .environment = "LAMINA_INIT",
+     .help = "begin with the parameters of another run's checkpoint, or of the newest in a "
+             "directory, as `lamina checkpoint import` writes them, too; the model must be the "
+             "same. A run that is resumed goes on from its own"},
     {.heading = "Checks:",
      .name = "evaluate-every",
      .type = OPTION_U64,
@@ -190,6 +205,15 @@ static const option_row rows[] = {
      .environment = "LAMINA_VERIFY_EVERY",
      .max = COUNT_MAX,
      .help = "compare the parameters of all ranks as often; 0: never"},
+    {.name = "stall-timeout",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(stall_timeout),
+     .argument = "TIME",
+     .environment = "LAMINA_STALL_TIMEOUT",
+     .help =
+         "end the run on all ranks, naming the late one, when nothing is heard of a rank for so "
+         "long or none gets on: 30s, 10m; longer than a step, an evaluation and a checkpoint "
+         "take"},
     {.name = "nonfinite",
      .type = OPTION_TEXT,
      .offset = MEMBER(nonfinite),
@@ -332,6 +356,7 @@ lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *op
     o.epochs = s->epochs;
     o.steps = s->steps;
     o.global_batch = (size_t)s->batch;
+    o.split = s->split;
     o.seed = s->seed;
     o.evaluate_every = s->evaluate_every;
     o.results_path = s->out;

@@ -29,15 +29,18 @@ typedef struct train_settings {
     const char *allocate;
     const char *collective;
     const char *hierarchy;
+    const char *split;
     uint64_t seed;
     const char *out;
     const char *checkpoint_dir;
     const char *checkpoint_every;
     uint64_t keep;
     bool resume;
+    const char *init;
     uint64_t evaluate_every;
     uint64_t verify_every;
     const char *nonfinite;
+    const char *stall_timeout;
     const char *trace;
     uint64_t trace_step;
     const char *threads;

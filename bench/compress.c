@@ -175,6 +175,13 @@ static void sent(void *user, size_t first, size_t count, const float *vector, co
     lmn_feedback_advance(l->feedback, &tile, vector, sent);
 }
 
+static bool form_unsent(void *user, size_t first, size_t count, float *vector)
+{
+    const layer *l = user;
+    const lmn_feedback_tile tile = tile_of(l, first, count);
+    return lmn_feedback_form_unsent(l->feedback, &tile, vector);
+}
+
 static void sent_entries(void *user, size_t n, const uint32_t *indices, const float *values)
 {
     const layer *l = user;
@@ -248,7 +255,11 @@ static void encode_rounds(layer *l, const lmn_source *source)
 
 static void encode(layer *l)
 {
-    const lmn_source source = {.form = form, .sent = sent, .sent_entries = sent_entries, .user = l};
+    const lmn_source source = {.form = form,
+                               .sent = sent,
+                               .form_unsent = form_unsent,
+                               .sent_entries = sent_entries,
+                               .user = l};
     l->gradient = l->gradients[l->step % GRADIENTS];
     if (lmn_compressor_combine(l->compressor, l->level) == LMN_COMBINE_ROUNDS) {
         encode_rounds(l, &source);

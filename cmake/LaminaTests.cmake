@@ -145,6 +145,9 @@ function(lamina_add_cluster_test name)
     set(environment ${lamina_test_environment} LAB=${folder}/lab PYTHON=${LAMINA_PYTHON}
                     WORK=${work} SOURCE_DIR=${PROJECT_SOURCE_DIR}
                     WIRE_BYTES=$<TARGET_FILE:cluster_wire_bytes>)
+    if(TARGET lamina_program)
+        list(APPEND environment LAMINA=$<TARGET_FILE:lamina_program>)
+    endif()
     add_test(NAME cluster.${name} COMMAND sh ${folder}/${name}.sh WORKING_DIRECTORY ${work})
     set_tests_properties(
         cluster.${name} PROPERTIES TIMEOUT 120 LABELS cluster PROCESSORS 2 RESOURCE_LOCK cluster

@@ -44,6 +44,9 @@ test gfortran command gfortran
 test python3-mpi4py python mpi4py
 test iproute2 command ip
 test util-linux command nsenter
+test slurm-wlm command slurmctld
+test munge command munged
+test hwloc-nox command hwloc-calc
 TABLE
 }
 

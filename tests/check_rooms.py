@@ -13,7 +13,7 @@ import sys
 
 HEADER_ROOM = {
     "base": "status dtype memory random log spec hash clock partition version reduction",
-    "comm": "world collective tuning node link",
+    "comm": "world collective tuning node link watch",
     "compute": "graph ops plan",
     "models": "model",
     "algos/compress": "compressor sparse",
@@ -21,8 +21,8 @@ HEADER_ROOM = {
     "algos/allocate": "allocator timeplan",
     "algos/optim": "optimizer schedule",
     "algos/loss": "loss",
-    "io": "dataset costs results checkpoint import inspect vocabulary augment trace",
-    "train": "reducer trainer evaluator task parameters generator predict",
+    "io": "dataset costs results checkpoint import inspect vocabulary augment trace problem shard sweep weights",
+    "train": "reducer trainer evaluator task parameters generator convex predict",
     "all": "lamina",
 }
 ROOM_OF_HEADER = {name: room for room, names in HEADER_ROOM.items() for name in names.split()}

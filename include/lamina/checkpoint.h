@@ -25,8 +25,20 @@ extern "C" {
 
 typedef enum lmn_state_kind {
     LMN_STATE_REPLICATED, /* the same on all ranks; each rank writes a slice, all read the whole */
-    LMN_STATE_PER_RANK    /* every rank has its own; stored as [ranks, ...] */
+    LMN_STATE_PER_RANK,   /* every rank has its own; stored as [ranks, ...] */
+    LMN_STATE_SLICED      /* one vector of which every rank has a run, or nothing */
 } lmn_state_kind;
+
+/**
+ * What becomes of an array when the ranks that read it are not those that wrote it: another number
+ * of them, or another layout (lmn_state_set_layout).
+ */
+typedef enum lmn_state_elastic {
+    LMN_ELASTIC_SAME,    /* a replicated or sliced array is read as ever; one per rank is refused */
+    LMN_ELASTIC_MEAN,    /* per rank, f32: rows are cut anew so that their mean stays the same */
+    LMN_ELASTIC_FRESH,   /* it is not read: what memory holds is the start */
+    LMN_ELASTIC_IF_THERE /* read as ever where the file has it; else what memory holds stays */
+} lmn_state_elastic;
 
 typedef enum lmn_state_type { LMN_STATE_F32, LMN_STATE_F64, LMN_STATE_U64 } lmn_state_type;
 
@@ -49,6 +61,33 @@ void lmn_state_destroy(lmn_state *state);
 lmn_status lmn_state_add_array(lmn_state *state, const char *name, const char *unit,
                                lmn_state_kind kind, lmn_state_type type, size_t n_dims,
                                const size_t *dims, void *data, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Add a vector of `total` elements of which this rank has elements first .. first + count - 1.
+ * Together the runs of all ranks must cover it once. Any number of ranks, each with runs of its
+ * own, reads it again. total must agree on all ranks; count may be 0.
+ */
+lmn_status lmn_state_add_slice(lmn_state *state, const char *name, const char *unit,
+                               lmn_state_type type, size_t total, size_t first, size_t count,
+                               void *data, lmn_error *err) LMN_NODISCARD;
+
+/** What becomes of the array added last when other ranks read it; LMN_ELASTIC_SAME without. */
+void lmn_state_set_elastic(lmn_state *state, lmn_state_elastic elastic);
+
+/**
+ * Say whose the rows of per-rank arrays are: kept as the attributes `hierarchy` and `workers`.
+ * layout   two runs with the same number of ranks and the same text may exchange rows; copied
+ * workers  how many rows hold anything; the others are zeros, and hold nothing when read, either
+ * Without it the layout is "flat" and every rank a worker. Must agree on all ranks.
+ */
+lmn_status lmn_state_set_layout(lmn_state *state, const char *layout, uint64_t workers,
+                                lmn_error *err) LMN_NODISCARD;
+
+/** Ranks that wrote what was read last into the list; 0 when nothing was read. */
+uint64_t lmn_state_ranks_read(const lmn_state *state);
+
+/** Whether rows of per-rank arrays, had there been any, were cut anew when it was read. */
+bool lmn_state_was_cut_anew(const lmn_state *state);
 
 /** Add a number kept as an attribute of the file; `value` as data above. */
 lmn_status lmn_state_add_u64(lmn_state *state, const char *name, uint64_t *value,
@@ -73,7 +112,11 @@ lmn_status lmn_checkpoint_write(lmn_world *world, const char *directory, uint64_
 
 /**
  * Load the arrays and numbers of `state` from one file, which may hold more: a list with the
- * parameters alone reads the parameters. The number of ranks matters only to per-rank arrays.
+ * parameters alone reads the parameters. The number of ranks matters only to per-rank arrays, of
+ * which lmn_state_set_elastic says what becomes. Of LMN_ELASTIC_MEAN the rule is that of
+ * lmn_partition_overlap where every rank is a worker on both sides: worker j of m gets
+ * sum over i of overlap(i, j) / n times row i of n, added in double in the order of i. Else every
+ * rank gets the mean of all workers.
  * Collective. Damage and misfits are found before anything is changed; should reading fail after
  * that, the arrays are undefined on all ranks.
  * Errors, the same on all ranks: LMN_ERR_IO, LMN_ERR_FORMAT (truncated, checksum, not a checkpoint,
@@ -96,6 +139,42 @@ lmn_status lmn_checkpoint_latest(lmn_world *world, const char *directory, char *
 
 /** Check one file's checksum without MPI. Errors: LMN_ERR_IO, LMN_ERR_FORMAT naming the file. */
 lmn_status lmn_checkpoint_verify(const char *path, lmn_error *err) LMN_NODISCARD;
+
+#define LMN_DAMAGE_MAX 24
+
+/** Which bytes of a checkpoint are not what was written: first[i] .. end[i] - 1, ascending. */
+typedef struct lmn_damage {
+    size_t count;
+    uint64_t first[LMN_DAMAGE_MAX];
+    uint64_t end[LMN_DAMAGE_MAX];
+} lmn_damage;
+
+/**
+ * Narrow down the damage of a file that lmn_checkpoint_verify refuses, to one of 24 parts each.
+ * None is named where the seal itself is damaged, or too old to know of parts. Without MPI.
+ * Errors: LMN_ERR_IO, LMN_ERR_FORMAT (truncated, or no checkpoint), LMN_ERR_MEMORY.
+ */
+lmn_status lmn_checkpoint_find_damage(const char *path, lmn_damage *damage_out,
+                                      lmn_error *err) LMN_NODISCARD;
+
+/** What lmn_checkpoint_prune did with one file, newest first. */
+typedef enum lmn_prune_action {
+    LMN_PRUNE_KEEP,   /* complete, and one of the newest */
+    LMN_PRUNE_OLD,    /* removed: enough newer ones are complete */
+    LMN_PRUNE_DAMAGED /* removed: cut short or damaged */
+} lmn_prune_action;
+
+typedef void (*lmn_prune_fn)(void *user, const char *path, lmn_prune_action action);
+
+/**
+ * Remove all but the newest `keep` (at least 1) complete checkpoints of a directory, and damaged
+ * ones. What counts as complete is read whole. Where none is complete nothing is removed. Files
+ * that a run is writing are left alone. Without MPI.
+ * dry   say what would be done, and do nothing
+ * Errors: LMN_ERR_ARGUMENT (keep 0), LMN_ERR_IO (a file cannot be removed, no complete one).
+ */
+lmn_status lmn_checkpoint_prune(const char *directory, size_t keep, bool dry, lmn_prune_fn tell,
+                                void *user, lmn_error *err) LMN_NODISCARD;
 
 #ifdef __cplusplus
 }

@@ -58,7 +58,7 @@ typedef enum lmn_combine {
 
 lmn_combine lmn_compressor_combine(const lmn_compressor *compressor, size_t level);
 
-/** A layer as compressors see it: row-major, the first dimension as rows. */
+/** A layer as compressors see it: row-major, its first dimensions as rows. */
 typedef struct lmn_layer_shape {
     size_t count; /* elements */
     size_t rows;  /* divides count; 1 for a layer without a matrix in it */
@@ -126,9 +126,12 @@ typedef struct lmn_source {
     /** vector[0 .. count-1] = v[first ..]. Possibly more than once for a place, always the same.
      *  Returns false when v holds NaN or infinity there. */
     bool (*form)(void *user, size_t first, size_t count, float *vector);
-    /** Once for each place, after its form: vector is v, and `sent` is C(v) there; sent NULL: 0,
-     *  but for the entries told later. */
+    /** Once for each place, after its form, unless that returned false: vector is v, and `sent` is
+     *  C(v) there. */
     void (*sent)(void *user, size_t first, size_t count, const float *vector, const float *sent);
+    /** Of a family that sends entries, in place of `form` and `sent`, once for each place: as
+     *  `form`, and nothing is sent there, but for the entries told later. */
+    bool (*form_unsent)(void *user, size_t first, size_t count, float *vector);
     /** Of a family that sends entries, once for each of them, after all else: C(v)[indices[i]] =
      *  values[i]. */
     void (*sent_entries)(void *user, size_t n, const uint32_t *indices, const float *values);

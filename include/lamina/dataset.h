@@ -2,8 +2,9 @@
  * Datasets: samples in one HDF5 file, read in parallel and ahead of time.
  *
  * The file is opened by all ranks. Which samples a global batch holds is a function of (seed, step)
- * only: an epoch is a pseudo-random permutation, and epochs follow each other without a gap. Each
- * rank reads its slice of every batch. A thread of the reader fetches batches ahead with pread
+ * only: an epoch is a pseudo-random permutation, and epochs follow each other without a gap; where
+ * ranks have shards (lamina/shard.h), the ranks and their number matter, too. Each rank reads its
+ * slice of every batch. A thread of the reader fetches batches ahead with pread
  * and converts them; it calls neither HDF5 nor MPI. File format: docs/formats.md.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -99,6 +100,8 @@ uint64_t lmn_dataset_fingerprint(const lmn_dataset *dataset);
 
 typedef struct lmn_reader lmn_reader;
 
+struct lmn_shard; /* lamina/shard.h */
+
 typedef struct lmn_reader_options {
     lmn_split split;
     bool shuffle;         /* false: in file order, once, for evaluation */
@@ -108,6 +111,10 @@ typedef struct lmn_reader_options {
     uint64_t first_batch; /* where to begin: the training step that is next */
     size_t read_ahead;    /* batches fetched ahead, at least 1 */
     const char *augment;  /* of images, as in lamina/augment.h; NULL: none */
+    /* The samples of this rank, borrowed: its part of every batch is drawn from them, in an order
+       of its own, each of them once before any comes again. Only with shuffle. NULL: a batch is
+       drawn from all samples. */
+    const struct lmn_shard *shard;
 } lmn_reader_options;
 
 /** One rank's slice of a batch. Memory is the reader's, valid until the next call. */

@@ -5,11 +5,14 @@
  * D_i = C(v) what this rank sent, D the mean of D_i over ranks, u the estimate of the mean gradient
  * that the optimiser gets. A mechanism is chosen by a spec such as `econtrol:eta=auto`.
  *
- *     method    v                    this rank remembers           all ranks     u
- *     none      g                    -                             -             D
- *     ec        g + e                e = v - D_i                   -             D
- *     ef21      g - h_i              h_i += D_i                    h += D        h
- *     econtrol  g - h_i + eta e      h_i += D_i, e += g - h_i      h += D        h
+ *     method     v                    this rank remembers           all ranks     u
+ *     none       g                    -                             -             D
+ *     ec         g + e                e = v - D_i                   -             D
+ *     ef21       g - h_i              h_i += D_i                    h += D        h
+ *     ef21_sgdm  m - h_i              h_i += D_i, m = (1-b) m + b g h += D        h
+ *     econtrol   g - h_i + eta e      h_i += D_i, e += g - h_i      h += D        h
+ *
+ * ef21_sgdm may average its averages once more, and econtrol may work on m instead of g.
  *
  * A mechanism that tracks keeps an estimate h_i of its own gradient, and all ranks keep the same
  * h = mean h_i, to which the caller (lamina/reducer.h) adds D. Mechanisms know nothing of messages.
@@ -72,6 +75,7 @@ double lmn_feedback_eta(const lmn_feedback *feedback, double suggested);
 typedef struct lmn_feedback_tile {
     size_t count;
     double eta;
+    bool first;            /* of a run that starts dense: averages start at this gradient */
     bool whole;            /* v travels whole: formed as if h_i were 0, so that h_i and h are set
                               anew instead of drifting */
     bool past_caches;      /* states lie in arrays that no cache holds until the next step */
@@ -82,6 +86,18 @@ typedef struct lmn_feedback_tile {
     const float *state[LMN_FEEDBACK_STATES_MAX];
     float *next[LMN_FEEDBACK_STATES_MAX];
 } lmn_feedback_tile;
+
+/** The same in f64, for problems that are solved to the last digit. */
+typedef struct lmn_feedback_tile_f64 {
+    size_t count;
+    double eta;
+    bool first;
+    bool whole;
+    bool past_caches;
+    const double *gradient;
+    const double *state[LMN_FEEDBACK_STATES_MAX];
+    double *next[LMN_FEEDBACK_STATES_MAX];
+} lmn_feedback_tile_f64;
 
 /**
  * vector [count] = v. A pure function of the tile, which may be formed again.
@@ -98,10 +114,23 @@ bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_tile *ti
 void lmn_feedback_advance(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
                           const float *vector, const float *sent);
 
-/** By how much a state grows with what is sent: 1 for h_i, -1 for e. */
+/**
+ * Both in one pass over memory: lmn_feedback_form, then lmn_feedback_advance with sent NULL. Not
+ * for a vector that travels whole. After false no state is to be used.
+ */
+bool lmn_feedback_form_unsent(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
+                              float *vector);
+
+/** lmn_feedback_form and lmn_feedback_advance in f64. */
+bool lmn_feedback_form_f64(const lmn_feedback *feedback, const lmn_feedback_tile_f64 *tile,
+                           double *vector);
+void lmn_feedback_advance_f64(const lmn_feedback *feedback, const lmn_feedback_tile_f64 *tile,
+                              const double *vector, const double *sent);
+
+/** By how much a state grows with what is sent: 1 for h_i, -1 for e, 0 for an average. */
 float lmn_feedback_sent_factor(const lmn_feedback *feedback, size_t index);
 
-/** Whether a state changes although nothing is sent: true for e, false for h_i. */
+/** Whether a state changes although nothing is sent: false only for h_i. */
 bool lmn_feedback_rewrites(const lmn_feedback *feedback, size_t index);
 
 /** Mechanisms that exist, for help texts: entry `index`, or NULL past the last. */

@@ -21,7 +21,8 @@ extern "C" {
 typedef enum lmn_file_kind {
     LMN_FILE_DATASET = 0,
     LMN_FILE_CHECKPOINT = 1,
-    LMN_FILE_RESULTS = 2
+    LMN_FILE_RESULTS = 2,
+    LMN_FILE_SWEEP = 3
 } lmn_file_kind;
 
 typedef struct lmn_file lmn_file;
@@ -34,7 +35,7 @@ lmn_status lmn_file_open(const char *path, lmn_file **file_out, lmn_error *err) 
 void lmn_file_close(lmn_file *file);
 lmn_file_kind lmn_file_get_kind(const lmn_file *file);
 
-/** "dataset", "checkpoint" or "results". */
+/** "dataset", "checkpoint", "results" or "sweep". */
 const char *lmn_file_kind_name(lmn_file_kind kind);
 
 typedef enum lmn_value_type { LMN_VALUE_TEXT, LMN_VALUE_U64, LMN_VALUE_F64 } lmn_value_type;
@@ -62,6 +63,7 @@ typedef struct lmn_file_array {
     size_t n_dims;
     uint64_t dims[8];
     uint64_t bytes;
+    uint64_t offset; /* of its first byte in the file; UINT64_MAX where it is not contiguous */
 } lmn_file_array;
 
 typedef lmn_status (*lmn_array_fn)(void *user, const lmn_file_array *array, lmn_error *err);

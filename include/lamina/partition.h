@@ -26,6 +26,14 @@ typedef struct lmn_range {
  */
 lmn_range lmn_partition(size_t count, size_t parts, size_t index);
 
+/**
+ * How much old part i of n and new part j of m have in common, in units of 1 / (n m) of the whole:
+ * the length of the intersection of [i m, (i + 1) m) and [j n, (j + 1) n). Over all j it adds up to
+ * m, over all i to n. So rows x_i become y_j = sum over i of overlap(i, j) / n x_i of the same
+ * mean. Requires i < n and j < m.
+ */
+size_t lmn_partition_overlap(size_t n, size_t m, size_t i, size_t j);
+
 #ifdef __cplusplus
 }
 #endif

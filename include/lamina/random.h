@@ -30,7 +30,8 @@ typedef enum lmn_stream_purpose {
     LMN_STREAM_DROPOUT = 2,
     LMN_STREAM_SHUFFLE = 3,
     LMN_STREAM_COMPRESS = 4,
-    LMN_STREAM_AUGMENT = 5
+    LMN_STREAM_AUGMENT = 5,
+    LMN_STREAM_SHARD = 6
 } lmn_stream_purpose;
 
 #define LMN_STREAM_ALL_RANKS 0xFFFFu

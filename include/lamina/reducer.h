@@ -169,6 +169,9 @@ const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer);
 
 size_t lmn_reducer_layer_count(const lmn_reducer *reducer);
 
+/** Whether levels are decided on in the course of steps. */
+bool lmn_reducer_adapts(const lmn_reducer *reducer);
+
 /** The level at which a layer travels in the open step, or by plan when none is open: 0 is dense.
  */
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);
@@ -195,6 +198,13 @@ void lmn_reducer_settle(lmn_reducer *reducer);
  * LMN_ERR_FORMAT.
  */
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * To be called after that when lmn_state_was_cut_anew: other ranks go on than wrote the checkpoint.
+ * Means over ranks of what error feedback remembers are what they were; h becomes the mean of the
+ * new h_i. Collective. Errors, the same on all ranks: LMN_ERR_MEMORY, LMN_ERR_COMM.
+ */
+lmn_status lmn_reducer_recut(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
 
 #ifdef __cplusplus
 }

@@ -75,6 +75,10 @@ lmn_status lmn_results_add_table(lmn_results *results, const char *group, const 
 lmn_status lmn_results_set_texts(lmn_results *results, const char *path, const char *const *texts,
                                  size_t n, lmn_error *err) LMN_NODISCARD;
 
+/** A list of numbers with a unit as a dataset ("/x"). Copied. */
+lmn_status lmn_results_set_f64s(lmn_results *results, const char *path, const char *unit,
+                                const double *values, size_t n, lmn_error *err) LMN_NODISCARD;
+
 /** A list of whole numbers with a unit as a dataset ("/layers/parameters"). Copied. */
 lmn_status lmn_results_set_u64s(lmn_results *results, const char *path, const char *unit,
                                 const uint64_t *values, size_t n, lmn_error *err) LMN_NODISCARD;

@@ -11,6 +11,7 @@
 
 #include "lamina/dataset.h"
 #include "lamina/evaluator.h"
+#include "lamina/parameters.h"
 #include "lamina/plan.h"
 #include "lamina/reducer.h"
 #include "lamina/task.h"
@@ -50,6 +51,8 @@ typedef struct lmn_trainer_options {
     uint64_t steps;                   /* training steps in all; 0: from epochs */
     size_t global_batch;              /* samples of a step over all ranks; 128 */
     const char *augment;              /* of training images, as lmn_augment_parse reads; "none" */
+    const char *split;                /* which samples each rank trains on, as
+                                         lmn_sharding_parse reads; "iid" */
     uint64_t seed;                    /* 1 */
     size_t memory_bytes;              /* limit of the plan of a step on each rank, as in
                                          lmn_plan_options; 0: none */
@@ -89,6 +92,7 @@ typedef struct lmn_training_summary {
     double seconds;       /* training, without evaluation and checkpoints, resumed ones included */
     double total_seconds; /* everything */
     double input_seconds; /* of training: waiting for batches; rank 0, resumed ones included */
+    double adapt_seconds; /* of training: deciding on levels, error curves included; likewise */
     uint64_t bytes_sent;  /* by all ranks */
     uint64_t bytes_dense; /* what all ranks would have sent dense */
     uint64_t param_hash;
@@ -98,12 +102,17 @@ typedef struct lmn_training_summary {
 /**
  * Build graph, plan, reducer and reader.
  * Collective over world. world, dataset and task are borrowed; texts in options are copied.
- * Errors, the same on all ranks: those of the parts; LMN_ERR_ARGUMENT (batch smaller than ranks).
+ * Errors, the same on all ranks: those of the parts; LMN_ERR_ARGUMENT (batch smaller than ranks; a
+ * split that the dataset has no labels or too few samples for).
  */
 lmn_status lmn_trainer_create(lmn_world *world, const lmn_dataset *dataset, const lmn_task *task,
                               const lmn_trainer_options *options, lmn_trainer **trainer_out,
                               lmn_error *err) LMN_NODISCARD;
 void lmn_trainer_destroy(lmn_trainer *trainer);
+
+/** What the training begins with, before lmn_trainer_run, which reads a checkpoint over it where it
+ *  resumes. The same on all ranks. Borrowed. */
+lmn_parameters *lmn_trainer_parameters(lmn_trainer *trainer);
 
 /** The plan of a training step, for reports. Borrowed. */
 const lmn_plan *lmn_trainer_plan(const lmn_trainer *trainer);

@@ -21,6 +21,7 @@
 #include "lamina/log.h"
 #include "lamina/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -132,6 +133,20 @@ lmn_status lmn_world_sum_f64(lmn_world *world, double *values, size_t count,
 /** The same for integers, exact. */
 lmn_status lmn_world_sum_u64(lmn_world *world, uint64_t *values, size_t count,
                              lmn_error *err) LMN_NODISCARD;
+
+/** What a rank is at, as a message would say it: "rank 2 is at `text` in step 7". Of static
+ * storage. */
+typedef struct lmn_activity {
+    const char *text; /* "the evaluation" */
+    bool waits;       /* for other ranks */
+} lmn_activity;
+
+/**
+ * Note what this rank is at from now on, for a watch to read (lamina/watch.h); returns what it was
+ * at before. The functions here that block do so themselves while they wait. Local; a few stores.
+ */
+const lmn_activity *lmn_world_note(lmn_world *world, const lmn_activity *activity);
+void lmn_world_note_step(lmn_world *world, uint64_t step);
 
 /** Let MPI move messages on, where a rank waits for something else than MPI. Local, never blocks.
  *  Errors: LMN_ERR_COMM. */

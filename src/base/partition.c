@@ -19,3 +19,11 @@ lmn_range lmn_partition(size_t count, size_t parts, size_t index)
     const size_t first = part_start(count, parts, index);
     return (lmn_range){.first = first, .count = part_start(count, parts, index + 1) - first};
 }
+
+size_t lmn_partition_overlap(size_t n, size_t m, size_t i, size_t j)
+{
+    assert(i < n && j < m);
+    const size_t first = i * m > j * n ? i * m : j * n;
+    const size_t end = (i + 1) * m < (j + 1) * n ? (i + 1) * m : (j + 1) * n;
+    return end > first ? end - first : 0;
+}

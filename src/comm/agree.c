@@ -58,9 +58,17 @@ lmn_status lmn__agree_on(MPI_Comm comm, lmn_status status, lmn_error *err)
     return failure.status;
 }
 
+/* What a rank is at while it waits in one of these calls. */
+static const lmn_activity agreeing = {.text = "an agreement on the outcome", .waits = true};
+static const lmn_activity broadcasting = {.text = "a broadcast", .waits = true};
+static const lmn_activity summing = {.text = "a sum over ranks", .waits = true};
+
 lmn_status lmn_agree(lmn_world *world, lmn_status status, lmn_error *err)
 {
-    return lmn__agree_on(world->comm, status, err);
+    const lmn_activity *before = lmn_world_note(world, &agreeing);
+    const lmn_status agreed = lmn__agree_on(world->comm, status, err);
+    (void)lmn_world_note(world, before);
+    return agreed;
 }
 
 /* Some rank differs from rank 0: let the lowest such rank say so. */
@@ -95,6 +103,7 @@ lmn_status lmn_world_check_same(lmn_world *world, const char *what, uint64_t val
 
 lmn_status lmn_world_broadcast(lmn_world *world, void *data, size_t bytes, int root, lmn_error *err)
 {
+    const lmn_activity *before = lmn_world_note(world, &broadcasting);
     unsigned char *next = data;
     size_t done = 0;
     do { /* once for no bytes, too: MPI checks root */
@@ -110,6 +119,7 @@ lmn_status lmn_world_broadcast(lmn_world *world, void *data, size_t bytes, int r
             next += part;
         }
     } while (done < bytes);
+    (void)lmn_world_note(world, before);
     return LMN_OK;
 }
 
@@ -148,6 +158,7 @@ static lmn_status sum_to_root(lmn_world *world, double *values, size_t count, lm
 
 lmn_status lmn_world_sum_f64(lmn_world *world, double *values, size_t count, lmn_error *err)
 {
+    const lmn_activity *before = lmn_world_note(world, &summing);
     for (size_t done = 0; done < count;) {
         const size_t left = count - done;
         const size_t part = left < LMN__SUM_COUNT ? left : LMN__SUM_COUNT;
@@ -160,12 +171,14 @@ lmn_status lmn_world_sum_f64(lmn_world *world, double *values, size_t count, lmn
         }
         done += part;
     }
+    (void)lmn_world_note(world, before);
     return LMN_OK;
 }
 
 static lmn_status reduce_u64(lmn_world *world, uint64_t *values, size_t count, MPI_Op op,
                              lmn_error *err)
 {
+    const lmn_activity *before = lmn_world_note(world, &summing);
     for (size_t done = 0; done < count;) {
         const size_t part = lmn__part(world, count - done);
         const lmn_status status =
@@ -177,6 +190,7 @@ static lmn_status reduce_u64(lmn_world *world, uint64_t *values, size_t count, M
         }
         done += part;
     }
+    (void)lmn_world_note(world, before);
     return LMN_OK;
 }
 

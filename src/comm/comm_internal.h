@@ -13,6 +13,7 @@
 #include "lamina/tuning.h"
 #include "lamina/world.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -40,6 +41,13 @@ typedef struct lmn__limits {
 
 struct lmn_collective;
 
+/** What the rank notes and a watch reads, from another thread. */
+typedef struct lmn__notes {
+    _Atomic(const lmn_activity *) activity;
+    atomic_uint_fast64_t step;
+    atomic_uint_fast64_t ticks; /* notes so far */
+} lmn__notes;
+
 struct lmn_world {
     MPI_Comm comm;        /* owned duplicate of the caller's */
     MPI_Comm node_comm;   /* owned */
@@ -48,6 +56,7 @@ struct lmn_world {
     int size;
     const lmn_logger *log; /* borrowed, may be NULL */
     lmn_placement placement;
+    lmn__notes notes;
     lmn__limits limits;
     bool has_table; /* allreduces choose by the table, not by default */
     lmn_allreduce_table table;

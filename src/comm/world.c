@@ -86,6 +86,19 @@ static lmn_status duplicate(MPI_Comm comm, MPI_Comm *duplicate_out, lmn_error *e
     return LMN_OK;
 }
 
+static const lmn_activity beginning = {.text = "the beginning", .waits = false};
+
+const lmn_activity *lmn_world_note(lmn_world *world, const lmn_activity *activity)
+{
+    (void)atomic_fetch_add_explicit(&world->notes.ticks, 1, memory_order_relaxed);
+    return atomic_exchange_explicit(&world->notes.activity, activity, memory_order_relaxed);
+}
+
+void lmn_world_note_step(lmn_world *world, uint64_t step)
+{
+    atomic_store_explicit(&world->notes.step, step, memory_order_relaxed);
+}
+
 static lmn_status world_alloc(const lmn_logger *log, lmn_world **world_out, lmn_error *err)
 {
     lmn_world *world = lmn_alloc(1, sizeof *world, err);
@@ -96,6 +109,7 @@ static lmn_status world_alloc(const lmn_logger *log, lmn_world **world_out, lmn_
     world->node_comm = MPI_COMM_NULL;
     world->leader_comm = MPI_COMM_NULL;
     world->log = log;
+    (void)lmn_world_note(world, &beginning);
     world->limits = (lmn__limits){.part = LMN__PART_LIMIT,
                                   .doubling_bytes = LMN__DOUBLING_BYTES,
                                   .segment = LMN__SEGMENT_BYTES,

@@ -14,8 +14,17 @@
 #include "lamina/memory.h"
 #include "lamina/partition.h"
 
-/* One array on its way. */
+/* Where to and from where. */
+typedef struct course {
+    lmn_world *world; /* borrowed */
+    hid_t file;       /* borrowed */
+    lmn__direction direction;
+    const lmn__rows *rows; /* borrowed; NULL when writing */
+} course;
+
+/* One array on its way; none without a dataset. */
 typedef struct transfer {
+    bool has_rows;      /* that are cut anew: of those nothing but the dataset is open */
     hid_t dataset;      /* owned */
     hid_t file_space;   /* owned, selected */
     hid_t memory_space; /* owned, selected */
@@ -78,6 +87,9 @@ static lmn_range file_range(const lmn__state_array *array, const lmn_world *worl
     if (array->kind == LMN_STATE_PER_RANK) {
         return (lmn_range){.first = rank * array->count, .count = array->count};
     }
+    if (array->kind == LMN_STATE_SLICED) {
+        return (lmn_range){.first = array->first, .count = array->count};
+    }
     if (direction == LMN__DIRECTION_READ) {
         return (lmn_range){.first = 0, .count = array->count};
     }
@@ -97,17 +109,16 @@ static hid_t open_file(const lmn_world *world, const char *path, lmn__direction 
     return file;
 }
 
-/* Local: datasets and selections. */
-static lmn_status prepare(transfer *item, hid_t file, const lmn__state_array *array,
-                          const lmn_world *world, lmn__direction direction, lmn_error *err)
+/* Local: dataset and selections. */
+static lmn_status select_part(transfer *item, const course *to, const lmn__state_array *array,
+                              lmn_error *err)
 {
-    const lmn__h5_shape shape = lmn__state_file_shape(array, lmn_world_size(world));
-    const lmn_range range = file_range(array, world, direction);
-    const bool reads_part_of_memory =
-        array->kind == LMN_STATE_REPLICATED && direction == LMN__DIRECTION_WRITE && range.count > 0;
+    const lmn__h5_shape shape = lmn__state_file_shape(array, (uint64_t)lmn_world_size(to->world));
+    const lmn_range range = file_range(array, to->world, to->direction);
+    const bool reads_part_of_memory = array->kind == LMN_STATE_REPLICATED &&
+                                      to->direction == LMN__DIRECTION_WRITE && range.count > 0;
     const size_t skipped = reads_part_of_memory ? range.first : 0;
     const hsize_t memory_dims[1] = {range.count > 0 ? range.count : 1};
-    item->dataset = H5Dopen2(file, array->name, H5P_DEFAULT);
     item->file_space = H5Dget_space(item->dataset);
     item->memory_space = H5Screate_simple(1, memory_dims, NULL);
     item->type = lmn__state_memory_type(array->type);
@@ -122,8 +133,28 @@ static lmn_status prepare(transfer *item, hid_t file, const lmn__state_array *ar
     return is_selected ? LMN_OK : lmn__h5_error(err, LMN_ERR_IO, "cannot open '%s'", array->name);
 }
 
-static transfer *prepare_all(const lmn_world *world, hid_t file, const lmn_state *state,
-                             lmn__direction direction, lmn_status *status_out, lmn_error *err)
+static bool cuts_anew(const course *to, const lmn__state_array *array)
+{
+    return to->rows != NULL && to->rows->rule != LMN__ROWS_STAY &&
+           array->kind == LMN_STATE_PER_RANK;
+}
+
+static lmn_status prepare(transfer *item, const course *to, const lmn__state_array *array,
+                          lmn_error *err)
+{
+    if (to->rows != NULL && !lmn__array_is_read(to->file, array, to->rows)) {
+        return LMN_OK;
+    }
+    item->dataset = H5Dopen2(to->file, array->name, H5P_DEFAULT);
+    item->has_rows = cuts_anew(to, array);
+    if (item->has_rows && item->dataset >= 0) {
+        return LMN_OK;
+    }
+    return select_part(item, to, array, err);
+}
+
+static transfer *prepare_all(const course *to, const lmn_state *state, lmn_status *status_out,
+                             lmn_error *err)
 {
     const lmn__state_array *arrays = lmn__state_arrays(state);
     transfer *items = lmn_alloc(state->arrays.count, sizeof *items, err);
@@ -132,7 +163,7 @@ static transfer *prepare_all(const lmn_world *world, hid_t file, const lmn_state
         items[i].dataset = items[i].file_space = items[i].memory_space = H5I_INVALID_HID;
     }
     for (size_t i = 0; status == LMN_OK && i < state->arrays.count; i++) {
-        status = prepare(&items[i], file, &arrays[i], world, direction, err);
+        status = prepare(&items[i], to, &arrays[i], err);
     }
     *status_out = status;
     return items;
@@ -148,8 +179,25 @@ static void release_all(transfer *items, size_t count)
     lmn_free(items);
 }
 
+static lmn_status move_one(const transfer *item, const course *to, const lmn__state_array *array,
+                           hid_t how, lmn_error *err)
+{
+    if (item->has_rows) {
+        return lmn__checkpoint_read_rows(item->dataset, array, to->rows, lmn_world_rank(to->world),
+                                         lmn_world_size(to->world), err);
+    }
+    const bool writes = to->direction == LMN__DIRECTION_WRITE;
+    const herr_t code = writes ? H5Dwrite(item->dataset, item->type, item->memory_space,
+                                          item->file_space, how, item->data)
+                               : H5Dread(item->dataset, item->type, item->memory_space,
+                                         item->file_space, how, item->data);
+    return code >= 0 ? LMN_OK
+                     : lmn__h5_error(err, LMN_ERR_IO, "cannot %s '%s'", writes ? "write" : "read",
+                                     array->name);
+}
+
 /* Collective: goes through all arrays whatever happens. Returns this rank's own outcome. */
-static lmn_status move_all(const transfer *items, const lmn_state *state, lmn__direction direction,
+static lmn_status move_all(const transfer *items, const course *to, const lmn_state *state,
                            lmn_error *err)
 {
     const lmn__state_array *arrays = lmn__state_arrays(state);
@@ -157,15 +205,14 @@ static lmn_status move_all(const transfer *items, const lmn_state *state, lmn__d
     (void)H5Pset_dxpl_mpio(how, H5FD_MPIO_COLLECTIVE);
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < state->arrays.count; i++) {
-        const transfer *item = &items[i];
-        const herr_t code = direction == LMN__DIRECTION_WRITE
-                                ? H5Dwrite(item->dataset, item->type, item->memory_space,
-                                           item->file_space, how, item->data)
-                                : H5Dread(item->dataset, item->type, item->memory_space,
-                                          item->file_space, how, item->data);
-        if (code < 0 && status == LMN_OK) {
-            const char *verb = direction == LMN__DIRECTION_WRITE ? "write" : "read";
-            status = lmn__h5_error(err, LMN_ERR_IO, "cannot %s '%s'", verb, arrays[i].name);
+        if (items[i].dataset < 0) {
+            continue;
+        }
+        lmn_error cause = lmn_error_none();
+        const lmn_status one = move_one(&items[i], to, &arrays[i], how, &cause);
+        if (one != LMN_OK && status == LMN_OK) {
+            status = one;
+            *err = cause;
         }
     }
     lmn__h5_close(how);
@@ -173,28 +220,28 @@ static lmn_status move_all(const transfer *items, const lmn_state *state, lmn__d
 }
 
 /* Between opening and closing of the file; agrees before it returns. */
-static lmn_status transfer_opened(lmn_world *world, hid_t file, const lmn_state *state,
-                                  lmn__direction direction, lmn_error *err)
+static lmn_status transfer_opened(const course *to, const lmn_state *state, lmn_error *err)
 {
     lmn_status status = LMN_OK;
-    transfer *items = prepare_all(world, file, state, direction, &status, err);
-    status = lmn_agree(world, status, err);
+    transfer *items = prepare_all(to, state, &status, err);
+    status = lmn_agree(to->world, status, err);
     if (status == LMN_OK) {
-        status = move_all(items, state, direction, err);
+        status = move_all(items, to, state, err);
     }
     release_all(items, state->arrays.count);
-    return lmn_agree(world, status, err);
+    return lmn_agree(to->world, status, err);
 }
 
 lmn_status lmn__checkpoint_transfer(lmn_world *world, const char *path, const lmn_state *state,
-                                    lmn__direction direction, lmn_error *err)
+                                    lmn__direction direction, const lmn__rows *rows, lmn_error *err)
 {
     const hid_t file = open_file(world, path, direction);
+    const course to = {.world = world, .file = file, .direction = direction, .rows = rows};
     lmn_status status =
         file >= 0 ? LMN_OK : lmn__h5_error(err, LMN_ERR_IO, "cannot open '%s' on all ranks", path);
     status = lmn_agree(world, status, err);
     if (status == LMN_OK) {
-        status = transfer_opened(world, file, state, direction, err);
+        status = transfer_opened(&to, state, err);
         if (status != LMN_OK) {
             lmn_error_add_context(err, "'%s'", path);
         }

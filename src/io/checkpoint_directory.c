@@ -158,6 +158,69 @@ void lmn__checkpoint_prune(const char *directory, uint64_t step, size_t keep, co
     lmn_free(steps);
 }
 
+/* What to do with each of the checkpoints, which are in order; false when none is complete. */
+static bool judge(const char *directory, const uint64_t *steps, size_t count, size_t keep,
+                  lmn_prune_action *actions_out)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        char path[LMN_PATH_BYTES];
+        const bool is_complete = kept < keep &&
+                                 lmn__checkpoint_path(path, directory, steps[i], NULL) == LMN_OK &&
+                                 lmn_checkpoint_verify(path, NULL) == LMN_OK;
+        if (is_complete) {
+            actions_out[i] = LMN_PRUNE_KEEP;
+            kept++;
+        } else {
+            actions_out[i] = kept < keep ? LMN_PRUNE_DAMAGED : LMN_PRUNE_OLD;
+        }
+    }
+    return kept > 0;
+}
+
+static lmn_status prune_one(const char *directory, uint64_t step, lmn_prune_action action, bool dry,
+                            lmn_prune_fn tell, void *user, lmn_error *err)
+{
+    char path[LMN_PATH_BYTES];
+    const lmn_status status = lmn__checkpoint_path(path, directory, step, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    if (action != LMN_PRUNE_KEEP && !dry && unlink(path) != 0) {
+        return lmn__io_error(err, errno, "cannot remove '%s'", path);
+    }
+    tell(user, path, action);
+    return LMN_OK;
+}
+
+lmn_status lmn_checkpoint_prune(const char *directory, size_t keep, bool dry, lmn_prune_fn tell,
+                                void *user, lmn_error *err)
+{
+    if (keep == 0) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "at least 1 checkpoint must be kept");
+    }
+    uint64_t *steps = NULL;
+    size_t count = 0;
+    lmn_status status = list_steps(directory, &steps, &count, err);
+    if (status != LMN_OK) {
+        return status;
+    }
+    lmn_prune_action *actions = lmn_alloc(count, sizeof *actions, err);
+    if (actions == NULL) {
+        status = LMN_ERR_MEMORY;
+    } else if (!judge(directory, steps, count, keep, actions)) {
+        status = lmn_error_set(err, LMN_ERR_IO,
+                               "'%s' holds no complete checkpoint among %zu; nothing was removed",
+                               directory, count);
+    }
+    for (size_t i = 0; status == LMN_OK && i < count; i++) {
+        status = prune_one(directory, steps[i], actions[i], dry, tell, user, err);
+    }
+    lmn_free(actions);
+    lmn_free(steps);
+    return status;
+}
+
 /* Go through the candidates, which rank 0 alone knows, until one is whole. Collective. */
 static lmn_status find_whole(lmn_world *world, const char *directory, const uint64_t *steps,
                              uint64_t count, char *path_out, uint64_t *step_out, lmn_error *err)

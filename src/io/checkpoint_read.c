@@ -46,7 +46,7 @@ static lmn_status check_distribution(hid_t dataset, const lmn__state_array *arra
 {
     char *found = NULL;
     lmn_status status = lmn__h5_read_text(dataset, "distribution", &found, err);
-    const char *wanted = array->kind == LMN_STATE_PER_RANK ? "per-rank" : "replicated";
+    const char *wanted = lmn__state_kind_name(array->kind);
     if (status == LMN_OK && strcmp(found, wanted) != 0) {
         status = lmn_error_set(err, LMN_ERR_SHAPE,
                                "the array '%s' is %s in the file, and %s is "
@@ -57,10 +57,10 @@ static lmn_status check_distribution(hid_t dataset, const lmn__state_array *arra
     return status;
 }
 
-static lmn_status check_opened_array(hid_t dataset, const lmn__state_array *array, int size,
+static lmn_status check_opened_array(hid_t dataset, const lmn__state_array *array, uint64_t ranks,
                                      lmn_error *err)
 {
-    const lmn__h5_shape wanted = lmn__state_file_shape(array, size);
+    const lmn__h5_shape wanted = lmn__state_file_shape(array, ranks);
     lmn__h5_shape found = {0};
     lmn_status status = lmn__h5_shape_of(dataset, &found, err);
     if (status == LMN_OK) {
@@ -82,14 +82,18 @@ static lmn_status check_opened_array(hid_t dataset, const lmn__state_array *arra
     return status;
 }
 
-static lmn_status check_array(hid_t file, const lmn__state_array *array, uint64_t ranks, int size,
-                              lmn_error *err)
+static lmn_status check_array(hid_t file, const lmn__state_array *array, const lmn__rows *rows,
+                              int size, lmn_error *err)
 {
-    if (array->kind == LMN_STATE_PER_RANK && ranks != (uint64_t)size) {
+    if (!lmn__array_is_read(file, array, rows)) {
+        return LMN_OK;
+    }
+    if (array->kind == LMN_STATE_PER_RANK && rows->rule != LMN__ROWS_STAY &&
+        array->elastic != LMN_ELASTIC_MEAN) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "written by %" PRIu64 " ranks and read by %d: '%s' belongs to single "
-                             "ranks; run with %" PRIu64 " ranks",
-                             ranks, size, array->name, ranks);
+                             "ranks; run with %" PRIu64 " ranks on the same nodes",
+                             rows->ranks, size, array->name, rows->ranks);
     }
     if (!lmn__h5_has_object(file, array->name)) {
         return lmn_error_set(err, LMN_ERR_SHAPE, "there is no array '%s' in the file", array->name);
@@ -98,8 +102,49 @@ static lmn_status check_array(hid_t file, const lmn__state_array *array, uint64_
     if (dataset < 0) {
         return lmn_error_set(err, LMN_ERR_SHAPE, "'%s' is not an array in the file", array->name);
     }
-    const lmn_status status = check_opened_array(dataset, array, size, err);
+    const lmn_status status = check_opened_array(dataset, array, rows->ranks, err);
     lmn__h5_close(dataset);
+    return status;
+}
+
+/* Files that do not say have the layout of one level. */
+static lmn_status read_layout(hid_t file, char **layout_out, uint64_t *workers, lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    if (lmn__h5_has_attribute(file, "hierarchy")) {
+        status = lmn__h5_read_text(file, "hierarchy", layout_out, err);
+    }
+    if (status == LMN_OK && lmn__h5_has_attribute(file, "workers")) {
+        status = lmn__h5_read_u64(file, "workers", workers, err);
+    }
+    return status;
+}
+
+/* What becomes of the rows that the file has. */
+static lmn_status find_rows(hid_t file, const lmn_state *state, int size, lmn__rows *rows_out,
+                            lmn_error *err)
+{
+    char *layout = NULL;
+    lmn_status status = lmn__h5_read_u64(file, "ranks", &rows_out->ranks, err);
+    rows_out->workers = rows_out->ranks;
+    if (status == LMN_OK) {
+        status = read_layout(file, &layout, &rows_out->workers, err);
+    }
+    const char *found = layout == NULL ? "flat" : layout;
+    const uint64_t workers = lmn__state_workers(state, size);
+    if (status == LMN_OK && (rows_out->workers == 0 || rows_out->workers > rows_out->ranks)) {
+        status =
+            lmn_error_set(err, LMN_ERR_FORMAT, "%" PRIu64 " ranks cannot have %" PRIu64 " workers",
+                          rows_out->ranks, rows_out->workers);
+    }
+    if (rows_out->ranks == (uint64_t)size && strcmp(found, lmn__state_layout(state)) == 0) {
+        rows_out->rule = LMN__ROWS_STAY;
+    } else if (rows_out->workers == rows_out->ranks && workers == (uint64_t)size) {
+        rows_out->rule = LMN__ROWS_INTERVALS;
+    } else {
+        rows_out->rule = LMN__ROWS_MEAN;
+    }
+    lmn_free(layout);
     return status;
 }
 
@@ -120,19 +165,32 @@ static lmn_status check_text(hid_t file, const lmn__state_text *text, lmn_error 
     return status;
 }
 
+/* What rank 0 finds out: the numbers of the list, and behind them the rows. */
+static lmn__rows rows_behind(const uint64_t *found, size_t n_numbers)
+{
+    return (lmn__rows){
+        .ranks = found[n_numbers], .workers = found[n_numbers + 1], .rule = found[n_numbers + 2]};
+}
+
+enum { ROW_NUMBERS = 3 };
+
 /* Rank 0: compare the file with the list, and read the numbers. */
 static lmn_status check_content(hid_t file, const lmn_state *state, int size, uint64_t *numbers_out,
                                 lmn_error *err)
 {
-    uint64_t ranks = 0;
-    lmn_status status = lmn__h5_read_u64(file, "ranks", &ranks, err);
+    lmn__rows rows = {.ranks = 0};
+    lmn_status status = find_rows(file, state, size, &rows, err);
+    uint64_t *behind = numbers_out + state->numbers.count;
+    behind[0] = rows.ranks;
+    behind[1] = rows.workers;
+    behind[2] = rows.rule;
     const lmn__state_text *texts = lmn__state_texts(state);
     for (size_t i = 0; status == LMN_OK && i < state->texts.count; i++) {
         status = check_text(file, &texts[i], err);
     }
     const lmn__state_array *arrays = lmn__state_arrays(state);
     for (size_t i = 0; status == LMN_OK && i < state->arrays.count; i++) {
-        status = check_array(file, &arrays[i], ranks, size, err);
+        status = check_array(file, &arrays[i], &rows, size, err);
     }
     const lmn__state_number *numbers = lmn__state_numbers(state);
     for (size_t i = 0; status == LMN_OK && i < state->numbers.count; i++) {
@@ -157,7 +215,7 @@ static lmn_status check_file(const char *path, const lmn_state *state, int size,
     return status;
 }
 
-/* Collective; nothing of the state changes. numbers_out [count] on all ranks. */
+/* Collective; nothing of the state changes. numbers_out [count + ROW_NUMBERS] on all ranks. */
 static lmn_status check_together(lmn_world *world, const char *path, const lmn_state *state,
                                  uint64_t *numbers_out, lmn_error *err)
 {
@@ -170,7 +228,7 @@ static lmn_status check_together(lmn_world *world, const char *path, const lmn_s
     }
     status = lmn_agree(world, status, err);
     if (status == LMN_OK) {
-        const size_t bytes = state->numbers.count * sizeof *numbers_out;
+        const size_t bytes = (state->numbers.count + ROW_NUMBERS) * sizeof *numbers_out;
         status = lmn_world_broadcast(world, numbers_out, bytes, 0, err);
     }
     return status;
@@ -184,14 +242,17 @@ lmn_status lmn_checkpoint_read(lmn_world *world, const char *path, lmn_state *st
     if (status != LMN_OK) {
         return status;
     }
-    uint64_t *values = lmn_alloc(state->numbers.count, sizeof *values, err);
+    uint64_t *values = lmn_alloc(state->numbers.count + ROW_NUMBERS, sizeof *values, err);
     const lmn__h5_quiet quiet = lmn__h5_quiet_begin();
     status = lmn_agree(world, values == NULL ? LMN_ERR_MEMORY : LMN_OK, err);
     if (status == LMN_OK) {
         status = check_together(world, path, state, values, err);
     }
-    if (status == LMN_OK) {
-        status = lmn__checkpoint_transfer(world, path, state, LMN__DIRECTION_READ, err);
+    if (status == LMN_OK && values != NULL) {
+        const lmn__rows rows = rows_behind(values, state->numbers.count);
+        state->ranks_read = rows.ranks;
+        state->was_cut_anew = rows.rule != LMN__ROWS_STAY;
+        status = lmn__checkpoint_transfer(world, path, state, LMN__DIRECTION_READ, &rows, err);
     }
     const lmn__state_number *numbers = lmn__state_numbers(state);
     for (size_t i = 0; status == LMN_OK && values != NULL && i < state->numbers.count; i++) {

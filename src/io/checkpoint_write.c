@@ -20,14 +20,14 @@
 
 static lmn_status write_array(hid_t file, const lmn__state_array *array, int size, lmn_error *err)
 {
-    const lmn__h5_shape shape = lmn__state_file_shape(array, size);
+    const lmn__h5_shape shape = lmn__state_file_shape(array, (uint64_t)size);
     const bool is_per_rank = array->kind == LMN_STATE_PER_RANK;
+    const char *kind = lmn__state_kind_name(array->kind);
     hid_t dataset = H5I_INVALID_HID;
     lmn_status status = lmn__h5_create_array(file, array->name, lmn__state_file_type(array->type),
                                              &shape, array->unit, &dataset, err);
     if (status == LMN_OK) {
-        status = lmn__h5_write_text(dataset, "distribution",
-                                    is_per_rank ? "per-rank" : "replicated", err);
+        status = lmn__h5_write_text(dataset, "distribution", kind, err);
     }
     if (status == LMN_OK && is_per_rank && H5DSset_label(dataset, 0, "rank") < 0) {
         status = lmn__h5_error(err, LMN_ERR_IO, "cannot label '%s'", array->name);
@@ -45,6 +45,12 @@ static lmn_status write_content(hid_t file, const lmn_state *state, uint64_t ste
     }
     if (status == LMN_OK) {
         status = lmn__h5_write_u64(file, "ranks", (uint64_t)size, err);
+    }
+    if (status == LMN_OK && state->layout != NULL) {
+        status = lmn__h5_write_text(file, "hierarchy", state->layout, err);
+    }
+    if (status == LMN_OK && state->layout != NULL) {
+        status = lmn__h5_write_u64(file, "workers", state->workers, err);
     }
     const lmn__state_number *numbers = lmn__state_numbers(state);
     for (size_t i = 0; status == LMN_OK && i < state->numbers.count; i++) {
@@ -142,7 +148,7 @@ static lmn_status write_phases(lmn_world *world, const char *directory, const ch
         status = lmn_agree(world, check_shared(part, directory, bytes, err), err);
     }
     if (status == LMN_OK) {
-        status = lmn__checkpoint_transfer(world, part, state, LMN__DIRECTION_WRITE, err);
+        status = lmn__checkpoint_transfer(world, part, state, LMN__DIRECTION_WRITE, NULL, err);
     }
     lmn__seal seal = {{0}};
     if (status == LMN_OK) {

@@ -112,6 +112,7 @@ static const struct {
     [LMN_FILE_DATASET] = {"dataset", LMN__DATASET_VERSION},
     [LMN_FILE_CHECKPOINT] = {"checkpoint", LMN__CHECKPOINT_VERSION},
     [LMN_FILE_RESULTS] = {"results", LMN__RESULTS_VERSION},
+    [LMN_FILE_SWEEP] = {"sweep", LMN__SWEEP_VERSION},
 };
 
 #define FILE_KIND_COUNT (sizeof file_kinds / sizeof file_kinds[0])

@@ -24,8 +24,9 @@
 
 /** Newest version of each file kind that this library reads, and the one that it writes. */
 #define LMN__DATASET_VERSION    1
-#define LMN__CHECKPOINT_VERSION 1
+#define LMN__CHECKPOINT_VERSION 2
 #define LMN__RESULTS_VERSION    1
+#define LMN__SWEEP_VERSION      1
 
 #define LMN__H5_DIMS_MAX 8
 

@@ -245,6 +245,7 @@ static lmn_status visit_array(hid_t dataset, const char *path, lmn_array_fn visi
         .unit = has_unit ? unit : "",
         .n_dims = (size_t)shape.n_dims,
         .bytes = lmn__h5_elements(&shape) * H5Tget_size(type),
+        .offset = H5Dget_offset(dataset), /* HADDR_UNDEF has all bits set */
     };
     for (size_t i = 0; i < array.n_dims; i++) {
         array.dims[i] = shape.dims[i];

@@ -4,7 +4,9 @@
  * A thread fills a ring of read_ahead + 1 slots: while the caller works on one, the others wait or
  * are being filled. Position p of the endless sequence of samples is element p mod N of the
  * permutation of epoch p / N; batch b is the positions b * G .. b * G + G - 1, and each rank takes
- * its part of them. How samples are read is the business of the dataset's store.
+ * its part of them. A rank with a shard has a sequence of its own, over the samples of the shard,
+ * and takes as many of them for each batch as its part of the batch is long. How samples are read
+ * is the business of the dataset's store.
  *
  * Slots pass between the two threads by counters under a mutex; the content of a slot belongs to
  * exactly one of them at any time.
@@ -16,6 +18,7 @@
 #include "lamina/memory.h"
 #include "lamina/partition.h"
 #include "lamina/random.h"
+#include "lamina/shard.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -62,14 +65,39 @@ struct lmn_reader {
 
 /* ---- the thread's side ---- */
 
+/* Epochs of shards have rounds of the permutation that no other rank has, nor the whole split. */
+#define SHARD_ROUND_BITS 40
+
 static uint64_t split_count(const lmn_reader *reader)
 {
+    if (reader->options.shard != NULL) {
+        return reader->options.shard->count;
+    }
     return lmn__dataset_count(reader->dataset, reader->options.split, reader->options.shuffle);
+}
+
+/* The next samples of this rank's own sequence. */
+static size_t choose_of_shard(lmn_reader *reader, uint64_t batch)
+{
+    const lmn_shard *shard = reader->options.shard;
+    const uint64_t first = batch * reader->mine.count;
+    for (size_t i = 0; i < reader->mine.count; i++) {
+        const uint64_t epoch = (first + i) / shard->count;
+        const uint64_t round = ((shard->rank + 1) << SHARD_ROUND_BITS) + epoch;
+        const uint64_t place =
+            lmn_permute(reader->options.seed, round, (first + i) % shard->count, shard->count);
+        reader->epochs[i] = epoch;
+        reader->samples[i] = shard->samples == NULL ? shard->first + place : shard->samples[place];
+    }
+    return reader->mine.count;
 }
 
 /* Which samples this rank takes of a batch; returns how many. */
 static size_t choose_samples(lmn_reader *reader, uint64_t batch)
 {
+    if (reader->options.shard != NULL) {
+        return choose_of_shard(reader, batch);
+    }
     const uint64_t count = split_count(reader);
     const uint64_t first = batch * reader->options.global_batch + reader->mine.first;
     if (!reader->options.shuffle) {
@@ -174,6 +202,11 @@ static lmn_status check_options(const lmn_dataset *dataset, const lmn_reader_opt
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "the %s split of '%s' is too short to be shuffled",
                              lmn__split_name(options->split), dataset->path);
+    }
+    if (options->shard != NULL &&
+        (!options->shuffle || options->shard->rank != (uint64_t)options->rank)) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "a shard is read by the rank that it belongs to, and shuffled");
     }
     if (options->read_ahead < 1) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT, "read-ahead must be at least 1 batch");

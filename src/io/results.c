@@ -236,23 +236,36 @@ lmn_status lmn_results_set_texts(lmn_results *results, const char *path, const c
     return LMN_OK;
 }
 
-lmn_status lmn_results_set_u64s(lmn_results *results, const char *path, const char *unit,
-                                const uint64_t *values, size_t n, lmn_error *err)
+/* Numbers of eight bytes each. */
+static lmn_status set_numbers(lmn_results *results, const char *path, const char *unit,
+                              lmn__entry_type type, const void *values, size_t n, lmn_error *err)
 {
     lmn__entry *entry = NULL;
-    lmn_status status = entry_create(LMN__ENTRY_U64S, path, unit, &entry, err);
+    lmn_status status = entry_create(type, path, unit, &entry, err);
     if (status == LMN_OK) {
-        entry->values = lmn_alloc(n, sizeof *values, err);
+        entry->values = lmn_alloc(n, sizeof(uint64_t), err);
         status = entry->values == NULL ? LMN_ERR_MEMORY : LMN_OK;
     }
     if (status != LMN_OK) {
         free_entry(entry);
         return status;
     }
-    for (size_t i = 0; i < n; i++) {
-        entry->values[i] = values[i];
+    if (n > 0) {
+        memcpy(entry->values, values, n * sizeof(uint64_t));
     }
     entry->count = n;
     entry_add(results, entry);
     return LMN_OK;
+}
+
+lmn_status lmn_results_set_u64s(lmn_results *results, const char *path, const char *unit,
+                                const uint64_t *values, size_t n, lmn_error *err)
+{
+    return set_numbers(results, path, unit, LMN__ENTRY_U64S, values, n, err);
+}
+
+lmn_status lmn_results_set_f64s(lmn_results *results, const char *path, const char *unit,
+                                const double *values, size_t n, lmn_error *err)
+{
+    return set_numbers(results, path, unit, LMN__ENTRY_F64S, values, n, err);
 }

@@ -27,17 +27,20 @@ static lmn_status column_path(const lmn_table *table, size_t index, char path_ou
 
 /* ---- writing ---- */
 
-static lmn_status write_u64s(hid_t file, const lmn__entry *entry, lmn_error *err)
+static lmn_status write_numbers(hid_t file, const lmn__entry *entry, lmn_error *err)
 {
+    const bool is_whole = entry->type == LMN__ENTRY_U64S;
     if (lmn__h5_has_object(file, entry->place)) {
         (void)H5Ldelete(file, entry->place, H5P_DEFAULT);
     }
     const lmn__h5_shape shape = {.n_dims = 1, .dims = {entry->count}};
     hid_t dataset = H5I_INVALID_HID;
     lmn_status status =
-        lmn__h5_create_array(file, entry->place, H5T_STD_U64LE, &shape, entry->name, &dataset, err);
+        lmn__h5_create_array(file, entry->place, is_whole ? H5T_STD_U64LE : H5T_IEEE_F64LE, &shape,
+                             entry->name, &dataset, err);
     if (status == LMN_OK && entry->count > 0 &&
-        H5Dwrite(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, entry->values) < 0) {
+        H5Dwrite(dataset, is_whole ? H5T_NATIVE_UINT64 : H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL,
+                 H5P_DEFAULT, entry->values) < 0) {
         status = lmn__h5_error(err, LMN_ERR_IO, "cannot write '%s'", entry->place);
     }
     lmn__h5_close(dataset);
@@ -68,8 +71,9 @@ static lmn_status write_entry(hid_t file, const lmn__entry *entry, lmn_error *er
         const char *const *texts = (const char *const *)entry->texts;
         return lmn__h5_write_texts(file, entry->place, texts, entry->count, err);
     }
-    return entry->type == LMN__ENTRY_U64S ? write_u64s(file, entry, err)
-                                          : write_attribute(file, entry, err);
+    return entry->type == LMN__ENTRY_U64S || entry->type == LMN__ENTRY_F64S
+               ? write_numbers(file, entry, err)
+               : write_attribute(file, entry, err);
 }
 
 /* Chunked, so that rows can be added; [rows] or [rows, width]. */

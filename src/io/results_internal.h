@@ -16,7 +16,8 @@ typedef enum lmn__entry_type {
     LMN__ENTRY_U64,
     LMN__ENTRY_F64,
     LMN__ENTRY_TEXTS,
-    LMN__ENTRY_U64S
+    LMN__ENTRY_U64S,
+    LMN__ENTRY_F64S
 } lmn__entry_type;
 
 /** An attribute or a list that waits for the next flush. */
@@ -27,9 +28,9 @@ typedef struct lmn__entry {
     char name[LMN__RESULTS_NAME_BYTES];  /* of an attribute; unit of a list of numbers */
     uint64_t u64;
     double f64;
-    size_t count;     /* of a list */
-    uint64_t *values; /* [count] owned */
-    char **texts;     /* [count], or 1 for a text attribute; owned, one piece of memory */
+    size_t count; /* of a list */
+    void *values; /* [count] of u64 or f64; owned */
+    char **texts; /* [count], or 1 for a text attribute; owned, one piece of memory */
 } lmn__entry;
 
 struct lmn_table {

@@ -51,6 +51,7 @@ void lmn_state_destroy(lmn_state *state)
     lmn_free(state->arrays.items);
     lmn_free(state->numbers.items);
     lmn_free(state->texts.items);
+    lmn_free(state->layout);
     lmn_free(state);
 }
 
@@ -167,28 +168,19 @@ static lmn_status count_elements(lmn__state_array *array, lmn_error *err)
     return LMN_OK;
 }
 
-lmn_status lmn_state_add_array(lmn_state *state, const char *name, const char *unit,
-                               lmn_state_kind kind, lmn_state_type type, size_t n_dims,
-                               const size_t *dims, void *data, lmn_error *err)
+/* A copy of `array`, with texts of its own. */
+static lmn_status append_array(lmn_state *state, lmn__state_array array, const char *name,
+                               const char *unit, lmn_error *err)
 {
     lmn_status status = check_array_name(state, name, err);
     if (status != LMN_OK) {
         return status;
     }
-    if (n_dims > LMN_STATE_DIMS_MAX) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "'%s' has %zu dimensions; at most %d can be kept", name, n_dims,
-                             LMN_STATE_DIMS_MAX);
-    }
-    lmn__state_array array = {.kind = kind, .type = type, .n_dims = n_dims, .data = data};
-    for (size_t i = 0; i < n_dims; i++) {
-        array.dims[i] = dims[i];
-    }
     status = copy_text(name, &array.name, err);
     if (status == LMN_OK) {
         status = copy_text(unit, &array.unit, err);
     }
-    if (status == LMN_OK) {
+    if (status == LMN_OK && array.kind != LMN_STATE_SLICED) {
         status = count_elements(&array, err);
     }
     if (status == LMN_OK) {
@@ -201,10 +193,92 @@ lmn_status lmn_state_add_array(lmn_state *state, const char *name, const char *u
     return status;
 }
 
+lmn_status lmn_state_add_array(lmn_state *state, const char *name, const char *unit,
+                               lmn_state_kind kind, lmn_state_type type, size_t n_dims,
+                               const size_t *dims, void *data, lmn_error *err)
+{
+    if (n_dims > LMN_STATE_DIMS_MAX) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "'%s' has %zu dimensions; at most %d can be kept", name, n_dims,
+                             LMN_STATE_DIMS_MAX);
+    }
+    lmn__state_array array = {.kind = kind, .type = type, .n_dims = n_dims, .data = data};
+    for (size_t i = 0; i < n_dims; i++) {
+        array.dims[i] = dims[i];
+    }
+    return append_array(state, array, name, unit, err);
+}
+
+lmn_status lmn_state_add_slice(lmn_state *state, const char *name, const char *unit,
+                               lmn_state_type type, size_t total, size_t first, size_t count,
+                               void *data, lmn_error *err)
+{
+    if (first > total || count > total - first) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "'%s' has %zu elements, and %zu from %zu on are none of them", name,
+                             total, count, first);
+    }
+    const lmn__state_array array = {.kind = LMN_STATE_SLICED,
+                                    .type = type,
+                                    .n_dims = 1,
+                                    .dims = {total},
+                                    .count = count,
+                                    .first = first,
+                                    .data = data};
+    return append_array(state, array, name, unit, err);
+}
+
+void lmn_state_set_elastic(lmn_state *state, lmn_state_elastic elastic)
+{
+    lmn__state_array *arrays = state->arrays.items;
+    arrays[state->arrays.count - 1].elastic = elastic;
+}
+
+lmn_status lmn_state_set_layout(lmn_state *state, const char *layout, uint64_t workers,
+                                lmn_error *err)
+{
+    char *copy = NULL;
+    const lmn_status status = copy_text(layout, &copy, err);
+    if (status == LMN_OK) {
+        lmn_free(state->layout);
+        state->layout = copy;
+        state->workers = workers;
+    }
+    return status;
+}
+
+uint64_t lmn_state_ranks_read(const lmn_state *state)
+{
+    return state->ranks_read;
+}
+
+bool lmn_state_was_cut_anew(const lmn_state *state)
+{
+    return state->was_cut_anew;
+}
+
+const char *lmn__state_layout(const lmn_state *state)
+{
+    return state->layout == NULL ? "flat" : state->layout;
+}
+
+uint64_t lmn__state_workers(const lmn_state *state, int size)
+{
+    return state->workers == 0 ? (uint64_t)size : state->workers;
+}
+
+const char *lmn__state_kind_name(lmn_state_kind kind)
+{
+    static const char *const names[] = {[LMN_STATE_REPLICATED] = "replicated",
+                                        [LMN_STATE_PER_RANK] = "per-rank",
+                                        [LMN_STATE_SLICED] = "sliced"};
+    return names[kind];
+}
+
 static bool is_reserved(const char *name)
 {
     static const char *const reserved[] = {"lamina_format", "format_version", "created_by", "step",
-                                           "ranks"};
+                                           "ranks",         "hierarchy",      "workers"};
     for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
         if (strcmp(name, reserved[i]) == 0) {
             return true;
@@ -310,13 +384,13 @@ hid_t lmn__state_file_type(lmn_state_type type)
     return type == LMN_STATE_F64 ? H5T_IEEE_F64LE : H5T_STD_U64LE;
 }
 
-lmn__h5_shape lmn__state_file_shape(const lmn__state_array *array, int size)
+lmn__h5_shape lmn__state_file_shape(const lmn__state_array *array, uint64_t ranks)
 {
     lmn__h5_shape shape = {.n_dims = (int)array->n_dims};
     int first = 0;
     if (array->kind == LMN_STATE_PER_RANK) {
         shape.n_dims++;
-        shape.dims[first++] = (hsize_t)size;
+        shape.dims[first++] = ranks;
     }
     for (size_t i = 0; i < array->n_dims; i++) {
         shape.dims[first + (int)i] = array->dims[i];
@@ -340,6 +414,8 @@ uint64_t lmn__state_hash(const lmn_state *state, uint64_t seed)
         hash = lmn_hash64(facts, sizeof facts, hash);
         hash = lmn_hash64(arrays[i].dims, sizeof arrays[i].dims, hash);
     }
+    hash = lmn_hash64(&state->workers, sizeof state->workers,
+                      hash_text(lmn__state_layout(state), hash));
     const lmn__state_number *numbers = lmn__state_numbers(state);
     for (size_t i = 0; i < state->numbers.count; i++) {
         hash = hash_text(numbers[i].name, hash);

@@ -16,8 +16,10 @@ typedef struct lmn__state_array {
     lmn_state_type type;
     size_t n_dims;
     size_t dims[LMN_STATE_DIMS_MAX];
-    size_t count; /* product of dims: elements in `data` */
-    void *data;   /* [count] borrowed */
+    size_t count; /* elements in `data`: product of dims, or of a slice this rank's */
+    size_t first; /* of a slice: where this rank's run begins */
+    lmn_state_elastic elastic;
+    void *data; /* [count] borrowed */
 } lmn__state_array;
 
 typedef struct lmn__state_number {
@@ -42,7 +44,18 @@ struct lmn_state {
     lmn__state_list arrays;
     lmn__state_list numbers;
     lmn__state_list texts;
+    char *layout;        /* owned; NULL: flat */
+    uint64_t workers;    /* 0: every rank */
+    uint64_t ranks_read; /* that wrote the file read last; 0: none */
+    bool was_cut_anew;
 };
+
+/** Whose the rows of per-rank arrays are. */
+const char *lmn__state_layout(const lmn_state *state);
+uint64_t lmn__state_workers(const lmn_state *state, int size);
+
+/** "replicated", ... */
+const char *lmn__state_kind_name(lmn_state_kind kind);
 
 const lmn__state_array *lmn__state_arrays(const lmn_state *state);
 const lmn__state_number *lmn__state_numbers(const lmn_state *state);
@@ -55,7 +68,7 @@ hid_t lmn__state_memory_type(lmn_state_type type);
 hid_t lmn__state_file_type(lmn_state_type type);
 
 /** Shape in the file: per-rank arrays have the ranks in front. */
-lmn__h5_shape lmn__state_file_shape(const lmn__state_array *array, int size);
+lmn__h5_shape lmn__state_file_shape(const lmn__state_array *array, uint64_t ranks);
 
 /** 64-bit hash of everything that must agree on all ranks; chain by `seed`. */
 uint64_t lmn__state_hash(const lmn_state *state, uint64_t seed);

@@ -164,6 +164,8 @@ static lmn_status evaluate_batch(lmn_evaluator *evaluator, lmn_reader *reader, d
     return LMN_OK;
 }
 
+static const lmn_activity evaluating = {.text = "the evaluation", .waits = false};
+
 /* Local. */
 static lmn_status evaluate_slices(lmn_evaluator *evaluator, double sums[N_SUMS], lmn_error *err)
 {
@@ -180,6 +182,7 @@ static lmn_status evaluate_slices(lmn_evaluator *evaluator, double sums[N_SUMS],
     }
     const uint64_t n_batches = lmn_reader_batch_count(reader);
     for (uint64_t i = 0; i < n_batches && status == LMN_OK; i++) {
+        (void)lmn_world_note(evaluator->world, &evaluating);
         status = evaluate_batch(evaluator, reader, sums, err);
     }
     lmn_reader_destroy(reader);

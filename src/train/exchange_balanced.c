@@ -288,7 +288,11 @@ static lmn_status add_state(lmn__exchange *exchange, lmn_state *state, lmn_error
         lmn__owned_layer *owned = &self->layers[i];
         status = add_numbers(owned->layer, "regions", ranks + 1, owned->starts, state, err);
         if (status == LMN_OK) {
+            lmn_state_set_elastic(state, LMN_ELASTIC_FRESH); /* equal parts for other ranks */
             status = add_numbers(owned->layer, "threshold", STATE, owned->state, state, err);
+        }
+        if (status == LMN_OK) {
+            lmn_state_set_elastic(state, LMN_ELASTIC_IF_THERE);
         }
     }
     return status;

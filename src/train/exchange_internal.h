@@ -58,6 +58,10 @@ struct lmn__exchange_kind {
     /** Whether what add_state named can be, once it was loaded. Local. LMN_ERR_FORMAT. NULL:
      *  always. */
     lmn_status (*restored)(const lmn__exchange *exchange, lmn_error *err);
+    /** Take over what lies of h in this rank's slice, when it was formed anew: elements first ..
+     *  first + count - 1 of a layer. NULL: the exchange keeps no h. */
+    void (*set_mean)(lmn__exchange *exchange, const lmn__layer *layer, size_t first, size_t count,
+                     const float *mean);
     void (*destroy)(lmn__exchange *exchange); /* also half-built */
 };
 

@@ -276,8 +276,21 @@ static uint64_t bytes_sent(const lmn__exchange *exchange)
 static lmn_status add_state(lmn__exchange *exchange, lmn_state *state, lmn_error *err)
 {
     const sliced_exchange *self = (const sliced_exchange *)exchange;
-    const size_t bucket = (size_t)(exchange->bucket - exchange->reducer->buckets);
-    return lmn__slice_owner_add_state(&self->owner, bucket, state, err);
+    lmn_status status = LMN_OK;
+    for (size_t place = 0; place < exchange->bucket->layer_count && status == LMN_OK; place++) {
+        const lmn__layer *layer = lmn__bucket_layer(exchange, place);
+        if (lmn__may_be_compressed(exchange->reducer, layer)) {
+            status = lmn__slice_owner_add_state(&self->owner, layer, state, err);
+        }
+    }
+    return status;
+}
+
+static void set_mean(lmn__exchange *exchange, const lmn__layer *layer, size_t first, size_t count,
+                     const float *mean)
+{
+    sliced_exchange *self = (sliced_exchange *)exchange;
+    lmn__slice_owner_set_mean(&self->owner, layer, first, count, mean);
 }
 
 const lmn__slice_owner *lmn__sliced_owner(const lmn__exchange *exchange)
@@ -314,4 +327,5 @@ const lmn__exchange_kind lmn__exchange_sliced = {.keeps_mean = true,
                                                  .commit = commit,
                                                  .bytes_sent = bytes_sent,
                                                  .add_state = add_state,
+                                                 .set_mean = set_mean,
                                                  .destroy = destroy};

@@ -373,6 +373,11 @@ size_t lmn_reducer_layer_count(const lmn_reducer *reducer)
     return reducer->n_layers;
 }
 
+bool lmn_reducer_adapts(const lmn_reducer *reducer)
+{
+    return lmn_allocator_adapts(reducer->allocator);
+}
+
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer)
 {
     const lmn__layer *found = &reducer->layers[layer];

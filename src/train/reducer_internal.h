@@ -44,6 +44,7 @@ typedef struct lmn__layer {
     double eta;          /* at travel_level */
     bool owes_nothing;   /* no error is left from earlier steps */
     bool rests;          /* dense without feedback, see reducer_rest.c */
+    bool is_first;       /* the open step is the first of a run that starts dense */
     uint64_t message_bytes;
     const lmn_feedback *feedback; /* borrowed; of a small layer `none` */
     float *own;                   /* gradient of this rank, where the caller puts it */

@@ -19,6 +19,7 @@ static lmn_feedback_tile tile_of(const lmn__layer *layer, size_t first, size_t c
 {
     lmn_feedback_tile tile = {.count = count,
                               .eta = layer->eta,
+                              .first = layer->is_first,
                               .whole = layer->travel_level == 0,
                               .past_caches = layer->count >= LMN__FAR_COUNT,
                               .gradient = layer->gradient + first};
@@ -61,16 +62,23 @@ static void sent_tile(void *user, size_t first, size_t count, const float *vecto
     lmn_feedback_advance(layer->feedback, &tile, vector, sent);
 }
 
+static bool form_unsent(void *user, size_t first, size_t count, float *vector)
+{
+    const lmn__layer *layer = user;
+    const lmn_feedback_tile tile = tile_of(layer, first, count);
+    return lmn_feedback_form_unsent(layer->feedback, &tile, vector);
+}
+
 /* States without a `next` learn of entries in the commit, from the message. */
 static void sent_entries(void *user, size_t n, const uint32_t *indices, const float *values)
 {
     const lmn__layer *layer = user;
     for (size_t s = 0; s < lmn_feedback_state_count(layer->feedback); s++) {
         float *const next = layer->next[s];
-        if (next == NULL) {
+        const float factor = lmn_feedback_sent_factor(layer->feedback, s);
+        if (next == NULL || factor == 0.0F) {
             continue;
         }
-        const float factor = lmn_feedback_sent_factor(layer->feedback, s);
         for (size_t i = 0; i < n; i++) {
             next[indices[i]] += factor * values[i];
         }
@@ -79,8 +87,11 @@ static void sent_entries(void *user, size_t n, const uint32_t *indices, const fl
 
 lmn_source lmn__layer_source(lmn__layer *layer)
 {
-    return (lmn_source){
-        .form = form, .sent = sent_tile, .sent_entries = sent_entries, .user = layer};
+    return (lmn_source){.form = form,
+                        .sent = sent_tile,
+                        .form_unsent = form_unsent,
+                        .sent_entries = sent_entries,
+                        .user = layer};
 }
 
 float *lmn__layer_memory_copy(const lmn__layer *layer)

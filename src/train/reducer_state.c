@@ -45,6 +45,7 @@ static lmn_status add_feedback_states(const lmn_reducer *reducer, const lmn__lay
         if (status != LMN_OK) {
             return status;
         }
+        lmn_state_set_elastic(state, LMN_ELASTIC_MEAN);
     }
     return LMN_OK;
 }
@@ -61,6 +62,13 @@ static lmn_status add_steps(lmn__layer *layer, lmn_state *state, lmn_error *err)
                                &layer->compressed_steps, err);
 }
 
+static void set_elastic(lmn_state *state, lmn_status status, lmn_state_elastic elastic)
+{
+    if (status == LMN_OK) {
+        lmn_state_set_elastic(state, elastic);
+    }
+}
+
 static lmn_status add_layer_state(const lmn_reducer *reducer, lmn__layer *layer, lmn_state *state,
                                   lmn_error *err)
 {
@@ -68,21 +76,26 @@ static lmn_status add_layer_state(const lmn_reducer *reducer, lmn__layer *layer,
     if (status == LMN_OK && layer->tracked != NULL) {
         status = add_vector_state(state, "feedback/mean_tracked_gradient", LMN_STATE_REPLICATED,
                                   layer, layer->tracked, err);
+        set_elastic(state, status, LMN_ELASTIC_FRESH); /* the mean of the new h_i */
     }
     if (status == LMN_OK && layer->memory != NULL) {
         const lmn_state_kind kind =
             layer->memory_kind.shared ? LMN_STATE_REPLICATED : LMN_STATE_PER_RANK;
         status = add_array(state, "compression/memory", kind, layer, 1, &layer->memory_kind.count,
                            layer->memory, err);
+        set_elastic(state, status,
+                    kind == LMN_STATE_PER_RANK ? LMN_ELASTIC_FRESH : LMN_ELASTIC_IF_THERE);
     }
     const lmn__exchange_kind *way = reducer->way;
     if (status == LMN_OK && way != NULL && way->counts_steps &&
         lmn__may_be_compressed(reducer, layer)) {
         status = add_steps(layer, state, err);
+        set_elastic(state, status, LMN_ELASTIC_IF_THERE);
     }
     if (status == LMN_OK && layer->observed != NULL) {
         status = add_vector_state(state, "allocation/observed", LMN_STATE_PER_RANK, layer,
                                   layer->observed, err);
+        set_elastic(state, status, LMN_ELASTIC_MEAN);
     }
     return status;
 }
@@ -99,8 +112,7 @@ static lmn_status add_exchange_states(const lmn__bucket *bucket, lmn_state *stat
     return status;
 }
 
-/* Rows of states belong to those who lead, so they must be the same when a run goes on. Where there
- * are none, levels may change. */
+/* Rows of states belong to those who lead: when those change, states are dealt out anew. */
 static lmn_status add_hierarchy(const lmn_reducer *reducer, lmn_state *state, lmn_error *err)
 {
     char levels[STATE_NAME_BYTES];
@@ -109,7 +121,7 @@ static lmn_status add_hierarchy(const lmn_reducer *reducer, lmn_state *state, lm
         return LMN_OK;
     }
     lmn__node_describe(reducer, levels, sizeof levels);
-    return lmn_state_add_text(state, "hierarchy", levels, true, err);
+    return lmn_state_set_layout(state, levels, (uint64_t)reducer->team.size, err);
 }
 
 lmn_status lmn_reducer_add_state(lmn_reducer *reducer, lmn_state *state, lmn_error *err)

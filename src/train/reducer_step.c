@@ -297,8 +297,12 @@ static lmn_status start_rest(lmn_reducer *reducer, lmn_error *err)
     return status;
 }
 
+static const lmn_activity exchanging = {.text = "the exchange of gradients", .waits = true};
+static const lmn_activity combining = {.text = "combining gradients", .waits = false};
+
 static lmn_status exchange(lmn_reducer *reducer, lmn_error *err)
 {
+    (void)lmn_world_note(reducer->world, &exchanging);
     fail_if_incomplete(reducer);
     lmn_status status = start_rest(reducer, err);
     if (status == LMN_OK) {
@@ -402,6 +406,7 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     lmn__timing_computed(reducer);
     lmn_status status = exchange(reducer, err);
     const double arrived = lmn_clock_seconds();
+    (void)lmn_world_note(reducer->world, &combining);
     lmn_trace_add(reducer->trace, "wait", LMN_TRACE_LANE_WORK, reducer->step, start, arrived);
     reducer->open = false;
     report.seconds_encode = reducer->seconds_encode;

@@ -232,24 +232,69 @@ void lmn__slice_owner_commit(lmn__slice_owner *owner)
     }
 }
 
-static lmn_status add_slice(const lmn__slice_owner *owner, const char *what, size_t bucket,
-                            float *values, lmn_state *state, lmn_error *err)
+void lmn__slice_owner_set_mean(lmn__slice_owner *owner, const lmn__layer *layer, size_t first,
+                               size_t count, const float *mean)
 {
-    char name[128];
-    (void)snprintf(name, sizeof name, "/feedback/slices/%s/bucket%zu", what, bucket);
-    return lmn_state_add_array(state, name, "1", LMN_STATE_PER_RANK, LMN_STATE_F32, 1,
-                               &owner->slices->count, values, err);
+    if (owner->is_shadow || owner->tracked == NULL) {
+        return;
+    }
+    const int rank = owner->reducer->team.rank;
+    for (size_t i = owner->slices->first_part[rank]; i < owner->slices->first_part[rank + 1]; i++) {
+        const lmn__part *part = &owner->slices->parts[i];
+        const size_t begin = part->first > first ? part->first : first;
+        const size_t part_end = part->first + part->count;
+        const size_t end = part_end < first + count ? part_end : first + count;
+        if (part->layer == layer && begin < end) {
+            memcpy(owner->tracked + part->offset + (begin - part->first), mean + (begin - first),
+                   (end - begin) * sizeof *mean);
+        }
+    }
 }
 
-lmn_status lmn__slice_owner_add_state(const lmn__slice_owner *owner, size_t bucket,
+/* This rank's part of a layer, of which each slice has at most one; NULL: none. */
+static const lmn__part *own_part(const lmn__slice_owner *owner, const lmn__layer *layer)
+{
+    const int rank = owner->reducer->team.rank;
+    for (size_t i = owner->slices->first_part[rank];
+         !owner->is_shadow && i < owner->slices->first_part[rank + 1]; i++) {
+        if (owner->slices->parts[i].layer == layer) {
+            return &owner->slices->parts[i];
+        }
+    }
+    return NULL;
+}
+
+static lmn_status add_slice(const lmn__slice_owner *owner, const char *what,
+                            const lmn__layer *layer, float *values, lmn_state *state,
+                            lmn_error *err)
+{
+    char name[512];
+    const int length = snprintf(name, sizeof name, "/feedback/slices/%s/%s", what, layer->name);
+    if (length < 0 || (size_t)length >= sizeof name) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT, "layer name '%.64s...' is too long to be saved",
+                             layer->name);
+    }
+    const lmn__part *part = own_part(owner, layer);
+    return lmn_state_add_slice(state, name, "1", LMN_STATE_F32, layer->count,
+                               part == NULL ? 0 : part->first, part == NULL ? 0 : part->count,
+                               part == NULL ? values : values + part->offset, err);
+}
+
+lmn_status lmn__slice_owner_add_state(const lmn__slice_owner *owner, const lmn__layer *layer,
                                       lmn_state *state, lmn_error *err)
 {
     lmn_status status = LMN_OK;
     if (owner->tracked != NULL) {
-        status = add_slice(owner, "mean_tracked_gradient", bucket, owner->tracked, state, err);
+        status = add_slice(owner, "mean_tracked_gradient", layer, owner->tracked, state, err);
+    }
+    if (status == LMN_OK && owner->tracked != NULL) {
+        lmn_state_set_elastic(state, LMN_ELASTIC_FRESH); /* the mean of the new h_i */
     }
     if (status == LMN_OK && owner->error != NULL) {
-        status = add_slice(owner, "error", bucket, owner->error, state, err);
+        status = add_slice(owner, "error", layer, owner->error, state, err);
+    }
+    if (status == LMN_OK && owner->error != NULL) {
+        lmn_state_set_elastic(state, LMN_ELASTIC_IF_THERE);
     }
     return status;
 }

@@ -88,7 +88,12 @@ void lmn__slice_owner_commit(lmn__slice_owner *owner);
 const lmn__slice_owner *lmn__sliced_owner(const lmn__exchange *exchange);
 const lmn_collective *lmn__sliced_gather(const lmn__exchange *exchange);
 
-lmn_status lmn__slice_owner_add_state(const lmn__slice_owner *owner, size_t bucket,
+/** Take over what lies of h, elements first .. first + count - 1 of a layer, in the slice. */
+void lmn__slice_owner_set_mean(lmn__slice_owner *owner, const lmn__layer *layer, size_t first,
+                               size_t count, const float *mean);
+
+/** E and h of a layer, each rank its part. */
+lmn_status lmn__slice_owner_add_state(const lmn__slice_owner *owner, const lmn__layer *layer,
                                       lmn_state *state, lmn_error *err);
 
 #endif

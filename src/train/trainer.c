@@ -47,6 +47,9 @@ static lmn_status prepare(lmn_trainer *trainer, const lmn_trainer_options *optio
     trainer->evaluated_steps = UINT64_MAX;
     lmn_status status = lmn__settings_create(&trainer->settings, options, info, size, err);
     if (status == LMN_OK) {
+        status = lmn__shards_create(trainer, err);
+    }
+    if (status == LMN_OK) {
         status = lmn__learner_create(&trainer->learner, &trainer->task, info,
                                      &trainer->settings.options, size, err);
     }
@@ -71,6 +74,9 @@ static lmn_status connect(lmn_trainer *trainer, lmn_error *err)
 {
     const lmn_trainer_options *options = &trainer->settings.options;
     lmn_status status = lmn__settings_agree(&trainer->settings, trainer->world, err);
+    if (status == LMN_OK) {
+        status = lmn__shards_agree(trainer, err);
+    }
     if (status == LMN_OK) {
         lmn_reducer_options reducer = options->reducer;
         reducer.seed = options->seed;
@@ -109,6 +115,11 @@ lmn_status lmn_trainer_create(lmn_world *world, const lmn_dataset *dataset, cons
     return LMN_OK;
 }
 
+lmn_parameters *lmn_trainer_parameters(lmn_trainer *trainer)
+{
+    return trainer->learner.parameters;
+}
+
 const lmn_plan *lmn_trainer_plan(const lmn_trainer *trainer)
 {
     return trainer->learner.plan;
@@ -120,6 +131,7 @@ void lmn_trainer_destroy(lmn_trainer *trainer)
         return;
     }
     lmn_reader_destroy(trainer->reader);
+    lmn_shard_destroy(&trainer->shard);
     lmn_state_destroy(trainer->state);
     lmn_free(trainer->merges);
     lmn__records_destroy(trainer->records);
@@ -306,7 +318,8 @@ static lmn_status open_reader(lmn_trainer *trainer, lmn_error *err)
                                         .size = lmn_world_size(trainer->world),
                                         .first_batch = trainer->progress.steps,
                                         .read_ahead = READ_AHEAD,
-                                        .augment = trainer->settings.options.augment};
+                                        .augment = trainer->settings.options.augment,
+                                        .shard = lmn__shard_of(trainer)};
     return lmn_reader_create(trainer->dataset, &options, &trainer->reader, err);
 }
 
@@ -327,6 +340,7 @@ static lmn_training_summary summarise(const lmn_trainer *trainer)
         .seconds = progress->seconds,
         .total_seconds = progress->total_seconds,
         .input_seconds = progress->input_seconds,
+        .adapt_seconds = progress->adapt_seconds,
         .bytes_sent = progress->bytes_sent,
         .bytes_dense = progress->bytes_dense,
         .param_hash = lmn_parameters_hash(trainer->learner.parameters),

@@ -110,6 +110,7 @@ static lmn_status set_configuration(const lmn_trainer *trainer, lmn_error *err)
                                 {"optimizer", options->optimizer},
                                 {"schedule", options->schedule},
                                 {"augment", options->augment},
+                                {"split", options->split},
                                 {"results_path", options->results_path},
                                 {"checkpoint_directory", options->checkpoint_directory}};
     lmn_status status = set_texts(trainer->records->results, configuration, texts,
@@ -226,6 +227,7 @@ lmn_status lmn__attributes_set_summary(const lmn_trainer *trainer, lmn_error *er
                                   {"seconds", progress->seconds},
                                   {"total_seconds", progress->total_seconds},
                                   {"input_seconds", progress->input_seconds},
+                                  {"adapt_seconds", progress->adapt_seconds},
                                   {"test_loss", progress->test_loss},
                                   {"test_accuracy", progress->test_accuracy}};
     /* What was never measured has no attribute. */

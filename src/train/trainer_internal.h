@@ -16,6 +16,7 @@
 #include "lamina/optimizer.h"
 #include "lamina/results.h"
 #include "lamina/schedule.h"
+#include "lamina/shard.h"
 #include "lamina/trace.h"
 #include "lamina/trainer.h"
 
@@ -78,6 +79,7 @@ typedef struct lmn__progress {
     double loss;          /* of the last step */
     double seconds;       /* in steps */
     double input_seconds; /* of these, waiting for batches */
+    double adapt_seconds; /* of these, deciding on levels */
     double total_seconds;
     uint64_t test_samples; /* 0 while nothing was evaluated */
     double test_loss;
@@ -94,6 +96,9 @@ typedef struct lmn__identity {
 
 /* Steps whose bytes are not yet added up over ranks; after so many it is done. */
 #define LMN__RECORD_STEPS 256
+
+/* Cells of a row of /decisions before the levels. */
+#define LMN__DECISION_CELLS 7
 
 /* One step, for the row in run.h5; times are this rank's. */
 typedef struct lmn__step_record {
@@ -113,7 +118,8 @@ typedef struct lmn__records {
     /* Rank 0 only, and only with a results file. */
     lmn_results *results;
     lmn_table *steps, *evaluations, *levels, *layer_bytes;
-    lmn_cell *cells; /* [1 + 2 * n_layers] */
+    lmn_table *decisions; /* NULL also where levels are never decided on */
+    lmn_cell *cells;      /* [LMN__DECISION_CELLS + 2 * n_layers] */
     double flushed_at;
     lmn_status pending;      /* a failure that waits for the next point of agreement */
     lmn_error pending_error; /* its message */
@@ -126,6 +132,8 @@ struct lmn_trainer {
     uint64_t sample_count;      /* of the training split */
     uint64_t test_count;
     lmn__settings settings;
+    lmn_sharding sharding;
+    lmn_shard shard; /* of this rank; zeros without shards */
     lmn__learner learner;
     lmn_reducer_layer *layers; /* [n_layers] as the reducer was given them */
     lmn_reducer *reducer;
@@ -195,6 +203,12 @@ void lmn__records_add_evaluation(lmn_trainer *trainer);                         
 /* Add up bytes over ranks and write rows; to the file, too, when `flush`. Collective. */
 lmn_status lmn__records_gather(lmn_trainer *trainer, bool flush, lmn_error *err);
 void lmn__records_destroy(lmn__records *records);
+
+/* trainer_shards.c */
+lmn_status lmn__shards_create(lmn_trainer *trainer, lmn_error *err);       /* local */
+lmn_status lmn__shards_agree(const lmn_trainer *trainer, lmn_error *err);  /* collective */
+lmn_status lmn__shards_record(const lmn_trainer *trainer, lmn_error *err); /* rank 0 only */
+const lmn_shard *lmn__shard_of(const lmn_trainer *trainer); /* NULL without shards; local */
 
 /* trainer_attributes.c: rank 0 only. */
 lmn_status lmn__attributes_set_run(const lmn_trainer *trainer, const lmn_placement *placements,

@@ -1,5 +1,5 @@
 /*
- * What a run writes down while it goes: steps, evaluations, levels.
+ * What a run writes down while it goes: steps, evaluations, levels, decisions on levels.
  *
  * Bytes are counted by every rank for itself. So that no step needs another reduction, each rank
  * keeps its numbers of up to 256 steps and they are added up at points that all ranks reach after
@@ -68,7 +68,7 @@ lmn_status lmn__records_create(lmn_trainer *trainer, lmn_error *err)
     records->n_layers = n;
     records->levels_recorded = lmn_alloc(n, sizeof *records->levels_recorded, err);
     records->levels_now = lmn_alloc(n, sizeof *records->levels_now, err);
-    records->cells = lmn_alloc(1 + 2 * n, sizeof *records->cells, err);
+    records->cells = lmn_alloc(LMN__DECISION_CELLS + 2 * n, sizeof *records->cells, err);
     if (records->levels_recorded == NULL || records->levels_now == NULL || records->cells == NULL) {
         return LMN_ERR_MEMORY;
     }
@@ -88,6 +88,27 @@ void lmn__records_destroy(lmn__records *records)
     lmn_free(records->levels_now);
     lmn_free(records->cells);
     lmn_free(records);
+}
+
+/* Only of runs that decide: the others have nothing to tell. */
+static lmn_status add_decisions(lmn__records *records, bool decides, lmn_error *err)
+{
+    const lmn_column columns[] = {
+        {"step", "1", "step after which was decided", LMN_COLUMN_U64, 1},
+        {"bytes", "byte", "what all ranks send in a step at the levels chosen", LMN_COLUMN_U64, 1},
+        {"static_bytes", "byte", "the same at the uniform levels", LMN_COLUMN_U64, 1},
+        {"error", "1", "error of the levels chosen, in the allocator's norm", LMN_COLUMN_F64, 1},
+        {"budget", "1", "what the error might be at most", LMN_COLUMN_F64, 1},
+        {"changed", "1", "1: levels differ from those before", LMN_COLUMN_U64, 1},
+        {"seconds", "s", "time of adapting on rank 0", LMN_COLUMN_F64, 1},
+        {"level", "1", "level of each layer of /layers from then on; 0 is dense", LMN_COLUMN_U64,
+         records->n_layers},
+    };
+    _Static_assert(sizeof columns / sizeof columns[0] == LMN__DECISION_CELLS + 1, "cells of a row");
+    return decides ? lmn_results_add_table(records->results, "/decisions", columns,
+                                           sizeof columns / sizeof columns[0], TABLE_ROWS,
+                                           &records->decisions, err)
+                   : LMN_OK;
 }
 
 static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_error *err)
@@ -138,6 +159,9 @@ static lmn_status drop_rows(const lmn_trainer *trainer, lmn_error *err)
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->layer_bytes, steps, err);
     }
+    if (status == LMN_OK && records->decisions != NULL) {
+        status = lmn_table_truncate(records->decisions, steps, err);
+    }
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->evaluations, is_complete ? steps : steps + 1, err);
     }
@@ -154,7 +178,13 @@ static lmn_status open_file(lmn_trainer *trainer, const lmn_placement *placement
         status = add_tables(records, &trainer->task, err);
     }
     if (status == LMN_OK) {
+        status = add_decisions(records, lmn_reducer_adapts(trainer->reducer), err);
+    }
+    if (status == LMN_OK) {
         status = drop_rows(trainer, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__shards_record(trainer, err);
     }
     if (status == LMN_OK) {
         status = lmn__attributes_set_run(trainer, placements, err);
@@ -255,6 +285,30 @@ static void add_layer_bytes(lmn_trainer *trainer, uint64_t step)
     keep_failure(records, lmn_table_append(records->layer_bytes, records->cells, &cause), &cause);
 }
 
+static void add_decision(lmn_trainer *trainer, uint64_t step)
+{
+    lmn__records *records = trainer->records;
+    const lmn_step_report *report = &trainer->report;
+    if (records->decisions == NULL || !report->adjusted) {
+        return;
+    }
+    const lmn_allocation_report *made = &report->allocation;
+    const lmn_cell head[LMN__DECISION_CELLS] = {{.u64 = step},
+                                                {.u64 = made->bytes},
+                                                {.u64 = made->static_bytes},
+                                                {.f64 = made->error},
+                                                {.f64 = made->budget},
+                                                {.u64 = made->changed ? 1 : 0},
+                                                {.f64 = report->seconds_adapt}};
+    memcpy(records->cells, head, sizeof head);
+    for (size_t layer = 0; layer < records->n_layers; layer++) {
+        records->cells[LMN__DECISION_CELLS + layer].u64 =
+            lmn_reducer_level(trainer->reducer, layer);
+    }
+    lmn_error cause = lmn_error_none();
+    keep_failure(records, lmn_table_append(records->decisions, records->cells, &cause), &cause);
+}
+
 void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
 {
     lmn__records *records = trainer->records;
@@ -266,6 +320,7 @@ void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
     if (record->applied) {
         add_levels(trainer, record->step);
     }
+    add_decision(trainer, record->step);
 }
 
 void lmn__records_add_evaluation(lmn_trainer *trainer)
@@ -312,6 +367,7 @@ static bool is_nearly_full(const lmn_table *table)
 static bool flush_due(const lmn__records *records)
 {
     return is_nearly_full(records->steps) || is_nearly_full(records->levels) ||
+           (records->decisions != NULL && is_nearly_full(records->decisions)) ||
            is_nearly_full(records->layer_bytes) || is_nearly_full(records->evaluations) ||
            lmn_clock_seconds() - records->flushed_at >= FLUSH_SECONDS;
 }
@@ -342,12 +398,13 @@ static lmn_status write_rows(lmn_trainer *trainer, bool flush, lmn_error *err)
 static lmn_status share_times(lmn_trainer *trainer, lmn_error *err)
 {
     double times[] = {trainer->progress.seconds, lmn__trainer_total_seconds(trainer),
-                      trainer->progress.input_seconds};
+                      trainer->progress.input_seconds, trainer->progress.adapt_seconds};
     const lmn_status status = lmn_world_broadcast(trainer->world, times, sizeof times, 0, err);
     if (status == LMN_OK) {
         trainer->progress.seconds = times[0];
         trainer->progress.total_seconds = times[1];
         trainer->progress.input_seconds = times[2];
+        trainer->progress.adapt_seconds = times[3];
     }
     return status;
 }

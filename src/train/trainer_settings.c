@@ -17,6 +17,7 @@ lmn_trainer_options lmn_trainer_options_default(void)
                                  .optimizer = "sgd:momentum=0.9",
                                  .schedule = "cosine",
                                  .augment = "none",
+                                 .split = "iid",
                                  .lr = 0.05,
                                  .epochs = 1.0,
                                  .global_batch = 128,
@@ -28,21 +29,16 @@ lmn_trainer_options lmn_trainer_options_default(void)
 }
 
 /* The texts of options, NULL where there is none. */
-enum { N_TEXTS = 11 };
+enum { N_TEXTS = 12 };
 
 static void list_texts(lmn_trainer_options *options, const char **texts[N_TEXTS])
 {
-    const char **const all[N_TEXTS] = {&options->reducer.compress,
-                                       &options->reducer.feedback,
-                                       &options->reducer.allocate,
-                                       &options->reducer.collective,
-                                       &options->optimizer,
-                                       &options->schedule,
-                                       &options->augment,
-                                       &options->results_path,
-                                       &options->checkpoint_directory,
-                                       &options->trace_path,
-                                       &options->reducer.hierarchy};
+    const char **const all[N_TEXTS] = {&options->reducer.compress, &options->reducer.feedback,
+                                       &options->reducer.allocate, &options->reducer.collective,
+                                       &options->optimizer,        &options->schedule,
+                                       &options->augment,          &options->split,
+                                       &options->results_path,     &options->checkpoint_directory,
+                                       &options->trace_path,       &options->reducer.hierarchy};
     memcpy(texts, all, sizeof all);
 }
 
@@ -129,12 +125,13 @@ static lmn_status check_options(const lmn_trainer_options *options, const lmn_da
     }
     const lmn_reducer_options *reducer = &options->reducer;
     if (options->optimizer == NULL || options->schedule == NULL || options->augment == NULL ||
-        reducer->compress == NULL || reducer->feedback == NULL || reducer->allocate == NULL ||
-        reducer->collective == NULL || reducer->hierarchy == NULL) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "optimizer, schedule, augment, compress, feedback, allocate and "
-                             "hierarchy need a spec each, and collective a name; start from "
-                             "lmn_trainer_options_default");
+        options->split == NULL || reducer->compress == NULL || reducer->feedback == NULL ||
+        reducer->allocate == NULL || reducer->collective == NULL || reducer->hierarchy == NULL) {
+        return lmn_error_set(
+            err, LMN_ERR_ARGUMENT,
+            "optimizer, schedule, augment, split, compress, feedback, allocate and "
+            "hierarchy need a spec each, and collective a name; start from "
+            "lmn_trainer_options_default");
     }
     lmn_augment augment = {0};
     const lmn_status status = lmn_augment_parse(options->augment, &augment, err);
@@ -193,6 +190,7 @@ lmn_status lmn__settings_agree(const lmn__settings *settings, lmn_world *world, 
     hash = hash_text(options->optimizer, hash);
     hash = hash_text(options->schedule, hash);
     hash = hash_text(options->augment, hash);
+    hash = hash_text(options->split, hash);
     hash = hash_text(options->checkpoint_directory, hash);
     hash = hash_text(options->trace_path, hash);
     return lmn_world_check_same(world, "the trainer's options", hash, err);

@@ -21,7 +21,7 @@ static lmn_status add_specs(lmn_trainer *trainer, lmn_error *err)
         {"compress", options->reducer.compress}, {"feedback", options->reducer.feedback},
         {"allocate", options->reducer.allocate}, {"collective", options->reducer.collective},
         {"optimizer", options->optimizer},       {"augment", options->augment},
-        {"schedule", options->schedule}};
+        {"schedule", options->schedule},         {"split", options->split}};
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < sizeof specs / sizeof specs[0] && status == LMN_OK; i++) {
         status = lmn_state_add_text(trainer->state, specs[i].name, specs[i].value, true, err);
@@ -64,6 +64,7 @@ static lmn_status add_measures(lmn_trainer *trainer, lmn_error *err)
                     {"/progress/seconds", "s", &progress->seconds},
                     {"/progress/total_seconds", "s", &progress->total_seconds},
                     {"/progress/input_seconds", "s", &progress->input_seconds},
+                    {"/progress/adapt_seconds", "s", &progress->adapt_seconds},
                     {"/progress/test_loss", "nat", &progress->test_loss},
                     {"/progress/test_accuracy", "1", &progress->test_accuracy}};
     lmn_status status = LMN_OK;
@@ -106,12 +107,15 @@ static lmn__identity own_identity(const lmn_trainer *trainer)
                            .total_steps = trainer->settings.total_steps};
 }
 
+static const lmn_activity saving = {.text = "writing a checkpoint", .waits = false};
+
 lmn_status lmn__trainer_checkpoint(lmn_trainer *trainer, lmn_error *err)
 {
     const lmn_trainer_options *options = &trainer->settings.options;
     trainer->identity = own_identity(trainer);
     trainer->progress.param_hash = lmn_parameters_hash(trainer->learner.parameters);
     lmn_reducer_settle(trainer->reducer);
+    (void)lmn_world_note(trainer->world, &saving);
     const lmn_status status =
         lmn_checkpoint_write(trainer->world, options->checkpoint_directory, trainer->progress.steps,
                              trainer->state, options->checkpoint_keep, err);
@@ -165,6 +169,14 @@ static void say_resumed(const lmn_trainer *trainer, const char *path)
     const uint64_t total = trainer->settings.total_steps;
     lmn_log_write(log, LMN_LOG_INFO, "going on from %s after %" PRIu64 " of %" PRIu64 " steps",
                   path, trainer->progress.steps, total);
+    const uint64_t ranks = lmn_state_ranks_read(trainer->state);
+    if (lmn_state_was_cut_anew(trainer->state)) {
+        lmn_log_write(log, LMN_LOG_INFO,
+                      "it was written by %" PRIu64 " ranks%s, and %d go on: what error feedback "
+                      "remembers is dealt out anew, with the same means; the global batch stays",
+                      ranks, ranks == (uint64_t)lmn_world_size(trainer->world) ? " elsewhere" : "",
+                      lmn_world_size(trainer->world));
+    }
     if (trainer->identity.total_steps != total) {
         lmn_log_write(log, LMN_LOG_WARN,
                       "the run was to make %" PRIu64 " steps when %s was written, and now %" PRIu64
@@ -186,6 +198,9 @@ static lmn_status load(lmn_trainer *trainer, const char *path, uint64_t step, lm
     status = lmn_agree(trainer->world, status, err);
     if (status == LMN_OK) {
         status = lmn_reducer_restored(trainer->reducer, err);
+    }
+    if (status == LMN_OK && lmn_state_was_cut_anew(trainer->state)) {
+        status = lmn_reducer_recut(trainer->reducer, err);
     }
     if (status == LMN_OK) {
         trainer->progress.steps = step;

@@ -12,6 +12,10 @@
 
 #include <inttypes.h>
 
+static const lmn_activity reading = {.text = "reading a batch", .waits = false};
+static const lmn_activity computing = {.text = "the forward and backward pass", .waits = false};
+static const lmn_activity updating = {.text = "the update", .waits = false};
+
 /* Weight of the newest step in the smoothed time of a step. */
 static const double NEWEST = 0.1;
 
@@ -68,6 +72,7 @@ static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *reco
     lmn__learner *learner = &trainer->learner;
     lmn_trace *trace = lmn__trainer_trace(trainer, record->step);
     const double start = lmn_clock_seconds();
+    (void)lmn_world_note(trainer->world, &reading);
     lmn_batch batch;
     lmn_status status = lmn_reader_next(trainer->reader, &batch, err);
     const double read = lmn_clock_seconds();
@@ -77,6 +82,7 @@ static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *reco
         const lmn_status answer = answer_without_batch(trainer, record->step);
         return answer == LMN_ERR_COMM ? answer : status;
     }
+    (void)lmn_world_note(trainer->world, &computing);
     lmn__inputs_fill(&learner->inputs, &batch, row_weight(trainer));
     const lmn_run run = {.seed = trainer->settings.options.seed,
                          .step = record->step,
@@ -174,6 +180,7 @@ static void record_step(lmn_trainer *trainer, lmn__step_record *record, double s
     trainer->own_bytes_dense += report->bytes_dense;
     trainer->progress.seconds += record->seconds;
     trainer->progress.input_seconds += record->seconds_read;
+    trainer->progress.adapt_seconds += report->seconds_adapt;
     trainer->step_seconds = trainer->step_seconds > 0.0
                                 ? (1.0 - NEWEST) * trainer->step_seconds + NEWEST * record->seconds
                                 : record->seconds;
@@ -201,10 +208,12 @@ lmn_status lmn__trainer_step(lmn_trainer *trainer, lmn_error *err)
     const double start = lmn_clock_seconds();
     const uint64_t step = trainer->progress.steps;
     lmn__step_record record = {.step = step, .lr = learning_rate(trainer, step)};
+    lmn_world_note_step(trainer->world, step);
     const lmn_status status = reduce_gradients(trainer, &record, err);
     if (status != LMN_OK) {
         return status;
     }
+    (void)lmn_world_note(trainer->world, &updating);
     if (trainer->report.applied) {
         const double reduced = lmn_clock_seconds();
         lmn__learner_update(&trainer->learner, trainer->reducer, record.lr,

@@ -36,6 +36,15 @@ done
 straight=$(json straight.h5 "x['param_hash']")
 case $straight in 0x????????????????) ;; *) fail "param_hash is '$straight'" ;; esac
 
+check "results of several runs are merged into one file, and what holds none is refused"
+expect 0 "$LAMINA" results merge --out sweep.h5 straight.h5 straight.h5
+expect 0 "$LAMINA" inspect sweep.h5
+[ "$(grep -c '^straight.h5  *topk:density=0.02 ' out.txt)" -eq 2 ] || fail "not two runs"
+[ "$(json sweep.h5 "x['arrays']['/runs/0001/steps/loss']['shape']")" = "[$steps]" ] || fail "steps"
+refused 1 "tiny.h5" "$LAMINA" results merge --out other.h5 straight.h5 tiny.h5
+refused 2 "RUN.h5" "$LAMINA" results merge --out other.h5
+[ ! -e other.h5 ] && [ ! -e other.h5.part ] || fail "something was written"
+
 check "a trace shows five steps of both ranks"
 train traced --steps 12 --trace trace.json --trace-step 3
 cat >trace.py <<'END'
@@ -78,6 +87,34 @@ expect 1 ranks 2 "$LAMINA" train vision $common --steps 6 --checkpoint-dir chang
 grep -q "crop:pad=2,flip=0" err.txt || fail "the refusal does not name the augmentation"
 # shellcheck disable=SC2086
 expect 2 "$LAMINA" train vision $common --augment crop:flip=2 --out other.h5
+
+check "each rank trains on a shard of its own, told class by class; text has no labels to split by"
+train shards --steps 4 --split label --checkpoint-dir shards
+[ "$(json shards.h5 "x['configuration']['split']")" = label ] || fail "split"
+[ "$(json straight.h5 "x['configuration']['split']")" = iid ] || fail "split by default"
+"$PYTHON" - <<'END' || fail "the shards are not told as they are"
+import h5py
+with h5py.File("shards.h5") as run, h5py.File("straight.h5") as other, h5py.File("tiny.h5") as data:
+    labels = sorted(data["train/labels"][:])
+    told = run["shards/labels"][:]
+    for rank in range(2):
+        mine = labels[rank * len(labels) // 2:(rank + 1) * len(labels) // 2]
+        assert told[rank].tolist() == [mine.count(c) for c in range(10)], rank
+        assert run["shards/samples"][rank] == len(mine)
+    assert "shards" not in other
+END
+# shellcheck disable=SC2086 # the common options are separate words
+expect 1 ranks 2 "$LAMINA" train vision $common --steps 6 --split contiguous --checkpoint-dir shards \
+    --resume --out other.h5
+grep -q "split 'label'" err.txt || fail "the refusal does not name the split"
+seq 1 2000 >numbers.txt
+"$LAMINA" data import text numbers.txt --out numbers.h5 >/dev/null
+text="--data numbers.h5 --model gpt:layers=1,width=16,heads=1,context=16 --batch 4 --steps 2 --threads 1"
+# shellcheck disable=SC2086
+expect 0 ranks 2 "$LAMINA" train text $text --split contiguous --out text.h5
+# shellcheck disable=SC2086
+expect 1 ranks 2 "$LAMINA" train text $text --split label --out text.h5
+grep -q "text, which has none: use contiguous or iid" err.txt || fail "the refusal does not help"
 
 check "gather and merge train to the same bits, and a run goes on only with its own collective"
 train gathered --steps 12 --allocate uniform --collective gather
@@ -135,15 +172,16 @@ for signal in TERM INT USR1; do
     [ "$(json "stopped$signal.h5" "x['steps']")" = $steps ] || fail "steps"
 done
 
-check "two levels: resumed, the same parameters as never stopped; but not with one level"
+check "two levels: resumed, the same parameters as never stopped; with one level states are dealt out anew"
 train levels --hierarchy node --checkpoint-dir levels --checkpoint-every 25 --keep 0
 [ "$(json levels.h5 "x['configuration']['hierarchy']")" = node ] || fail "hierarchy"
 mkdir resumed
 cp "levels/$(find levels -name 'checkpoint-*25.h5' -exec basename {} \;)" resumed/
+cp -r resumed flat
 # shellcheck disable=SC2086
-expect 1 ranks 2 "$LAMINA" train vision $common --checkpoint-dir resumed --resume \
+expect 0 ranks 2 "$LAMINA" train vision $common --checkpoint-dir flat --resume \
     --hierarchy flat --out other.h5
-grep -q "hierarchy" err.txt || fail "the refusal does not name the hierarchy"
+grep -q "dealt out anew, with the same means" err.txt || fail "no word of the other hierarchy"
 train resumed --hierarchy node --checkpoint-dir resumed --resume
 [ "$(json resumed.h5 "x['param_hash']")" = "$(json levels.h5 "x['param_hash']")" ] ||
     fail "another hash"

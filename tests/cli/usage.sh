@@ -26,7 +26,7 @@ expect 0 ranks 2 "$LAMINA" train vision --help
 check "every option of train vision stands in --help"
 expect 0 "$LAMINA" train vision --help
 for option in data model epochs steps max-time batch optimizer lr schedule compress feedback allocate collective \
-    hierarchy seed out checkpoint-dir checkpoint-every keep resume evaluate-every verify-every threads bucket quiet \
+    hierarchy split seed out checkpoint-dir checkpoint-every keep resume evaluate-every verify-every threads bucket quiet \
     nonfinite trace trace-step; do
     grep -q -e "--$option" out.txt || fail "--$option is not in --help"
 done
@@ -60,7 +60,7 @@ refused 1 "x.h5" env LAMINA_DATA=y.h5 "$LAMINA" train vision --data x.h5
 check "specs: unknown names and keys, densities that are none"
 make_dataset tiny 64 32 28
 for spec in "--compress topk:dense=1" "--compress tpok" "--feedback econtrol:eta=-1" \
-    "--feedback ef12" "--allocate lgreco:alfa=1" "--hierarchy tree" "--collective megre" \
+    "--split lable" "--split dirichlet:alpha=0" "--split iid:alpha=1" "--feedback ef12" "--allocate lgreco:alfa=1" "--hierarchy tree" "--collective megre" \
     "--optimizer sgd:momentum=x" "--schedule cosin" "--model cnm"; do
     # shellcheck disable=SC2086 # an option and its value
     refused 2 . "$LAMINA" train vision --data tiny.h5 --steps 1 --batch 8 $spec

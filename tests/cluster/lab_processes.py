@@ -1,12 +1,14 @@
 # The processes of a lab: started, recorded, found again and ended; and no others.
 #
 # SPDX-License-Identifier: Apache-2.0
+import ctypes
 import os
 import pathlib
 import signal
 import subprocess
 import time
 
+SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 MARK = "LAMINA_LAB_ID"  # in the environment of all that a lab starts
 
 
@@ -71,24 +73,35 @@ class Processes:
         return sessions
 
     def alive(self):
-        """Members of the sessions that the lab opened, and descendants that left them and still
-        carry its mark. Not who asks, which may be one of them."""
+        """Members of the sessions that the lab opened; descendants that left them and still carry its
+        mark; and all that any of these has started. Not who asks, which may be one of them."""
         sessions = self._sessions()
         mark = f"{MARK}={self.lab_id}".encode() if self.lab_id else None
         others = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         others -= with_ancestors(os.getpid())
-        return [pid for pid in others if start_time(pid) is not None
-                and (session_of(pid) in sessions or (mark and carries(pid, mark)))]
+        others = {pid for pid in others if start_time(pid) is not None}
+        ours = {pid for pid in others
+                if session_of(pid) in sessions or (mark and carries(pid, mark))}
+        # A job manager opens sessions for its jobs, and a job may have asked for a clean environment.
+        return [pid for pid in others if pid in ours or with_ancestors(pid) & ours]
 
-    def supervise(self, command):
-        """Run a command in a session of its own, recorded while it runs; its exit code."""
+    def start(self, command, adopts=False, **options):
+        """Start a command in a session of its own, and record it; options of subprocess.Popen.
+
+        Who adopts stays the ancestor of all that it starts, also of daemons and orphans."""
 
         def record():  # in the child, before it becomes the command, so none can go unrecorded
             (self.records / str(os.getpid())).write_text(str(start_time(os.getpid())))
+            if adopts:
+                ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
         # pylint: disable=subprocess-popen-preexec-fn # there are no threads
-        child = subprocess.Popen(command, start_new_session=True, preexec_fn=record,
-                                 env={**os.environ, MARK: self.lab_id})
+        return subprocess.Popen(command, start_new_session=True, preexec_fn=record,
+                                env={**os.environ, MARK: self.lab_id}, **options)
+
+    def supervise(self, command):
+        """Run a command as `start` does, recorded while it runs; its exit code."""
+        child = self.start(command)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: child.send_signal(number))
         code = child.wait()
@@ -98,18 +111,20 @@ class Processes:
 
     def end(self, patience_s=3.0):
         """Ask all to end, then make them; those that do not."""
+        known = {}  # with start times, as an orphan may no longer be seen to be ours
         for number in (signal.SIGTERM, signal.SIGKILL):
             end = time.monotonic() + patience_s
             told = set()
             while time.monotonic() < end:
-                alive = self.alive()
+                known |= {pid: start_time(pid) for pid in self.alive()}
+                alive = {pid for pid, then in known.items() if then and start_time(pid) == then}
                 if not alive:
                     return []
-                for pid in set(alive) - told:  # also who was started only just now
+                for pid in alive - told:  # also who was started only just now
                     told.add(pid)
                     try:
                         os.kill(pid, number)
                     except ProcessLookupError:
                         pass
                 time.sleep(0.02)
-        return self.alive()
+        return sorted(alive)

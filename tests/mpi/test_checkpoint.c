@@ -521,7 +521,7 @@ static void flip_first_byte(const char *path)
 
 static void make_newer(const char *path)
 {
-    file_flip(path, strlen("LAMINA CHECKPOINT "), '1' ^ '2');
+    file_flip(path, strlen("LAMINA CHECKPOINT "), '2' ^ '3');
 }
 
 static void remove_file(const char *path)

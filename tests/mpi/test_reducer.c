@@ -74,12 +74,38 @@ static void finish_every_mechanism_is_identical_on_all_ranks(void **state)
 {
     (void)state;
     lmn_world *world = check_new_world();
-    const char *const feedbacks[] = {"none", "ec",       "ef21:init=zero",
-                                     "ef21", "econtrol", "econtrol:init=zero,eta=0.01"};
+    const char *const feedbacks[] = {"none",
+                                     "ec",
+                                     "ef21:init=zero",
+                                     "ef21",
+                                     "econtrol",
+                                     "econtrol:init=zero,eta=0.01",
+                                     "ef21_sgdm:double=yes",
+                                     "ef21_sgdm:init=zero",
+                                     "econtrol:momentum=0.3"};
     for (size_t i = 0; i < sizeof feedbacks / sizeof feedbacks[0]; i++) {
         lmn_reducer *reducer = check_new_reducer(world, "topk:density=0.02", feedbacks[i],
                                                  "lgreco:warmup=2,every=3,window=2");
         for (uint64_t step = 0; step < STEPS; step++) {
+            assert_true(check_run_step(reducer, world, step).applied);
+            check_same_everywhere(world, check_estimate_hash(reducer));
+        }
+        lmn_reducer_destroy(reducer);
+    }
+    lmn_world_destroy(world);
+}
+
+/* Sliced and summed families, too: averages are states like any other. */
+static void finish_averaging_mechanisms_work_with_every_exchange(void **state)
+{
+    (void)state;
+    lmn_world *world = check_new_world();
+    const char *const compressors[] = {"quant:bits=4", "randk:density=0.05", "lowrank:rank=2"};
+    const char *const feedbacks[] = {"ef21_sgdm:double=yes", "econtrol:momentum=0.3"};
+    for (size_t i = 0; i < 6; i++) {
+        lmn_reducer *reducer =
+            check_new_reducer(world, compressors[i % 3], feedbacks[i / 3], "uniform");
+        for (uint64_t step = 0; step < 4; step++) {
             assert_true(check_run_step(reducer, world, step).applied);
             check_same_everywhere(world, check_estimate_hash(reducer));
         }
@@ -392,6 +418,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(finish_dense_estimates_the_mean),
         cmocka_unit_test(finish_scalars_are_summed),
         cmocka_unit_test(finish_every_mechanism_is_identical_on_all_ranks),
+        cmocka_unit_test(finish_averaging_mechanisms_work_with_every_exchange),
         cmocka_unit_test(finish_error_feedback_loses_nothing),
         cmocka_unit_test(finish_econtrol_without_eta_is_ef21),
         cmocka_unit_test(finish_counts_what_leaves),

@@ -221,6 +221,31 @@ static void finish_round_that_overflows_skips_the_step_everywhere(void **state)
     lmn_world_destroy(world);
 }
 
+/* Filters are cut where the matrix is nearest to a square; vectors and empty layers are one row. */
+static void layer_is_the_matrix_of_fewest_rows_and_columns(void **state)
+{
+    (void)state;
+    static const struct {
+        lmn__layer layer;
+        size_t rows;
+    } cases[] = {
+        {{.n_dims = 4, .dims = {3, 3, 32, 64}, .count = 18432}, 288},
+        {{.n_dims = 4, .dims = {3, 3, 1, 16}, .count = 144}, 9},
+        {{.n_dims = 4, .dims = {1, 1, 16, 32}, .count = 512}, 16},
+        {{.n_dims = 2, .dims = {9216, 128}, .count = 1179648}, 9216},
+        {{.n_dims = 2, .dims = {1, 50}, .count = 50}, 1},
+        {{.n_dims = 3, .dims = {8, 8, 8}, .count = 512}, 8},
+        {{.n_dims = 2, .dims = {0, 12}, .count = 0}, 1},
+        {{.n_dims = 1, .dims = {70}, .count = 70}, 1},
+        {{.n_dims = 0, .count = 1}, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const lmn_layer_shape shape = lmn__layer_shape(&cases[i].layer);
+        assert_int_equal(shape.count, cases[i].layer.count);
+        assert_int_equal(shape.rows, cases[i].rows);
+    }
+}
+
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
@@ -229,6 +254,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(finish_damaged_mean_is_refused_before_anything_changes),
         cmocka_unit_test(finish_mean_that_overflows_skips_the_step_everywhere),
         cmocka_unit_test(finish_round_that_overflows_skips_the_step_everywhere),
+        cmocka_unit_test(layer_is_the_matrix_of_fewest_rows_and_columns),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

@@ -366,7 +366,7 @@ static void trainer_run_resumed_on_other_data_is_refused(void **state)
     lmn_dataset_close(other);
 }
 
-static void trainer_run_resumed_on_other_number_of_ranks_is_refused(void **state)
+static void trainer_run_resumed_on_other_number_of_ranks_goes_on(void **state)
 {
     const training *t = *state;
     if (t->size == 1) {
@@ -383,7 +383,10 @@ static void trainer_run_resumed_on_other_number_of_ranks_is_refused(void **state
     }
     assert_int_equal(MPI_Barrier(MPI_COMM_WORLD), MPI_SUCCESS);
     options.resume = true;
-    assert_refused(t, &options, LMN_ERR_ARGUMENT, "rank");
+    options.steps = 7;
+    const lmn_training_summary summary = training_run(t, &options);
+    assert_int_equal(summary.steps, 7);
+    assert_same_on_all_ranks(t, summary.param_hash);
 }
 
 int main(int argc, char **argv)
@@ -411,7 +414,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(trainer_run_directory_with_checkpoints_needs_resume),
         cmocka_unit_test(trainer_run_resumed_with_other_settings_is_refused),
         cmocka_unit_test(trainer_run_resumed_on_other_data_is_refused),
-        cmocka_unit_test(trainer_run_resumed_on_other_number_of_ranks_is_refused),
+        cmocka_unit_test(trainer_run_resumed_on_other_number_of_ranks_goes_on),
     };
     const int failed = cmocka_run_group_tests(tests, training_create, training_destroy);
     return MPI_Finalize() == MPI_SUCCESS ? failed : 1;

@@ -239,6 +239,7 @@ static lmn_feedback_tile tile_of(const worker *w, size_t first, size_t count)
 {
     lmn_feedback_tile tile = {.count = count,
                               .eta = w->ranks->eta,
+                              .first = w->ranks->is_first,
                               .whole = w->ranks->level == 0,
                               .gradient = w->gradient + first};
     for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
@@ -262,8 +263,17 @@ static void tile_sent(void *user, size_t first, size_t count, const float *vecto
     const lmn_feedback_tile tile = tile_of(w, first, count);
     lmn_feedback_advance(w->ranks->feedback, &tile, vector, sent);
     for (size_t i = 0; i < count; i++) {
-        w->vector[first + i] = sent == NULL ? vector[i] : vector[i] - sent[i];
+        w->vector[first + i] = vector[i] - sent[i];
     }
+}
+
+static bool form_unsent_tile(void *user, size_t first, size_t count, float *vector)
+{
+    const worker *w = user;
+    const lmn_feedback_tile tile = tile_of(w, first, count);
+    const bool is_finite = lmn_feedback_form_unsent(w->ranks->feedback, &tile, vector);
+    memcpy(w->vector + first, vector, count * sizeof *vector);
+    return is_finite;
 }
 
 static void entries_sent(void *user, size_t n, const uint32_t *indices, const float *values)
@@ -296,8 +306,11 @@ static void send_compressed(worker *w, float weight)
 {
     check_ranks *ranks = w->ranks;
     lmn_error err = lmn_error_none();
-    const lmn_source source = {
-        .form = form_tile, .sent = tile_sent, .sent_entries = entries_sent, .user = w};
+    const lmn_source source = {.form = form_tile,
+                               .sent = tile_sent,
+                               .form_unsent = form_unsent_tile,
+                               .sent_entries = entries_sent,
+                               .user = w};
     lmn_encode_job job = {.level = ranks->level,
                           .shape = lmn_layer_flat(ranks->count),
                           .count = ranks->count,

@@ -79,6 +79,7 @@ typedef struct check_ranks {
     size_t count;
     size_t level;
     double eta;
+    bool is_first;              /* of a run that starts dense; the caller says so */
     lmn_compressor *compressor; /* owned */
     lmn_feedback *feedback;     /* owned */
     float *vector;              /* [n_ranks][count] v, then the residual */

@@ -349,6 +349,45 @@ static void descent_on_different_data_ends_where_theory_says(void **state)
     assert_true(ec > 1e-6);
 }
 
+/* A constant gradient is its own average, so averaging mechanisms act as those without. */
+static void step_averages_of_a_constant_gradient_change_nothing(void **state)
+{
+    (void)state;
+    const char *const pairs[][2] = {{"ef21_sgdm:momentum=0.25", "ef21"},
+                                    {"ef21_sgdm:momentum=0.25,double=yes", "ef21"},
+                                    {"econtrol:momentum=0.25", "econtrol"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        check_ranks averaging = golden_ranks(pairs[i][0]);
+        check_ranks plain = golden_ranks(pairs[i][1]);
+        const size_t level = plain.level;
+        for (size_t t = 0; t < 6; t++) {
+            averaging.level = plain.level =
+                t == 0 ? 0 : level; /* dense first, as init=grad has it */
+            averaging.is_first = t == 0;
+            check_step(&averaging, golden_gradient);
+            check_step(&plain, golden_gradient);
+            assert_pair(averaging.estimate, plain.estimate[0], plain.estimate[1]);
+        }
+        check_free_ranks(&averaging);
+        check_free_ranks(&plain);
+    }
+}
+
+/* By hand: gradient (3, 2), b = 1/2, all states 0: m = (1.5, 1), (2.25, 1.5), (2.625, 1.75). */
+static void step_ef21_sgdm_golden_tracked_averages(void **state)
+{
+    (void)state;
+    const float tracked[][2] = {{1.5F, 0}, {1.5F, 1.5F}, {2.625F, 1.5F}};
+    const float average[][2] = {{1.5F, 1}, {2.25F, 1.5F}, {2.625F, 1.75F}};
+    check_ranks ranks = golden_ranks("ef21_sgdm:momentum=0.5,init=zero");
+    for (size_t t = 0; t < 3; t++) {
+        check_step(&ranks, golden_gradient);
+        assert_pair(ranks.estimate, tracked[t][0], tracked[t][1]);
+        assert_pair(check_state(&ranks, 0, 1), average[t][0], average[t][1]);
+    }
+    check_free_ranks(&ranks);
+}
+
 static void eta_is_the_value_or_the_suggestion(void **state)
 {
     (void)state;
@@ -366,9 +405,14 @@ static void eta_is_the_value_or_the_suggestion(void **state)
 static void create_bad_values_are_refused_by_key(void **state)
 {
     (void)state;
-    const char *const bad[][2] = {{"econtrol:eta=-0.1", "eta"}, {"econtrol:eta=3", "eta"},
-                                  {"econtrol:eta=big", "eta"},  {"econtrol:init=one", "init"},
-                                  {"ef21:init=", "init"},       {"ec:eta=0.1", "no keys"}};
+    const char *const bad[][2] = {{"econtrol:eta=-0.1", "eta"},
+                                  {"econtrol:eta=3", "eta"},
+                                  {"econtrol:eta=big", "eta"},
+                                  {"econtrol:init=one", "init"},
+                                  {"ef21:init=", "init"},
+                                  {"ec:eta=0.1", "no keys"},
+                                  {"ef21_sgdm:momentum=0", "momentum"},
+                                  {"econtrol:momentum=1.5", "momentum"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         lmn_feedback *feedback = NULL;
         lmn_error err = lmn_error_none();
@@ -406,6 +450,8 @@ int main(void)
         cmocka_unit_test(step_zero_gradients_let_econtrol_fade),
         cmocka_unit_test(step_dense_from_zero_starts_tracking_at_the_gradient),
         cmocka_unit_test(descent_on_different_data_ends_where_theory_says),
+        cmocka_unit_test(step_averages_of_a_constant_gradient_change_nothing),
+        cmocka_unit_test(step_ef21_sgdm_golden_tracked_averages),
         cmocka_unit_test(eta_is_the_value_or_the_suggestion),
         cmocka_unit_test(create_bad_values_are_refused_by_key),
         cmocka_unit_test(create_init_decides_on_the_dense_start),

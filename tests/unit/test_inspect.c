@@ -215,7 +215,8 @@ static void kind_names_are_those_in_the_files(void **state)
     assert_string_equal(lmn_file_kind_name(LMN_FILE_DATASET), "dataset");
     assert_string_equal(lmn_file_kind_name(LMN_FILE_CHECKPOINT), "checkpoint");
     assert_string_equal(lmn_file_kind_name(LMN_FILE_RESULTS), "results");
-    assert_string_equal(lmn_file_kind_name((lmn_file_kind)3), "unknown");
+    assert_string_equal(lmn_file_kind_name(LMN_FILE_SWEEP), "sweep");
+    assert_string_equal(lmn_file_kind_name((lmn_file_kind)4), "unknown");
 }
 
 int main(void)

@@ -44,11 +44,50 @@ static void partition_largest_count_does_not_overflow(void **state)
     assert_int_equal(next, SIZE_MAX);
 }
 
+/* Old rows 0 and 1 go to three: the first, half of each, the last; and three go to two. */
+static void overlap_of_two_and_three_is_as_worked_out_by_hand(void **state)
+{
+    (void)state;
+    static const size_t to_three[2][3] = {{2, 1, 0}, {0, 1, 2}}; /* halves */
+    static const size_t to_two[3][2] = {{2, 0}, {1, 1}, {0, 2}}; /* thirds */
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t j = 0; j < 3; j++) {
+            assert_int_equal(lmn_partition_overlap(2, 3, i, j), to_three[i][j]);
+            assert_int_equal(lmn_partition_overlap(3, 2, j, i), to_two[j][i]);
+        }
+    }
+}
+
+static void overlap_covers_every_old_and_every_new_part(void **state)
+{
+    (void)state;
+    for (size_t n = 1; n <= 12; n++) {
+        for (size_t m = 1; m <= 12; m++) {
+            for (size_t i = 0; i < n; i++) {
+                size_t sum = 0;
+                for (size_t j = 0; j < m; j++) {
+                    sum += lmn_partition_overlap(n, m, i, j);
+                }
+                assert_int_equal(sum, m);
+            }
+            for (size_t j = 0; j < m; j++) {
+                size_t sum = 0;
+                for (size_t i = 0; i < n; i++) {
+                    sum += lmn_partition_overlap(n, m, i, j);
+                }
+                assert_int_equal(sum, n);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(partition_small_counts_cover_all_without_gaps),
         cmocka_unit_test(partition_largest_count_does_not_overflow),
+        cmocka_unit_test(overlap_of_two_and_three_is_as_worked_out_by_hand),
+        cmocka_unit_test(overlap_covers_every_old_and_every_new_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -249,6 +249,7 @@ static void encode_nonfinite_vector_is_told(void **state)
         check_fill(e->vector, counts[i], CHECK_NORMAL, 3);
         e->vector[counts[i] / 2] = bad[i];
         e->source.form = form_watched;
+        e->source.form_unsent = form_watched;
         e->job.memory[0] = 0.25F;
         assert_int_equal(lmn_compressor_encode(compressor, &e->job, NULL), LMN_OK);
         assert_false(e->job.is_finite);

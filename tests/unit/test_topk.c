@@ -353,7 +353,7 @@ static void encode_remembers_the_smallest_magnitude_sent(void **state)
 /* A source that counts what it is told. */
 typedef struct counting_source {
     const float *vector;
-    unsigned char *times; /* [count] that `sent` was called for a place */
+    unsigned char *times; /* [count] that `form_unsent` was called for a place */
 } counting_source;
 
 static bool form_counted(void *user, size_t first, size_t count, float *vector)
@@ -363,15 +363,13 @@ static bool form_counted(void *user, size_t first, size_t count, float *vector)
     return true;
 }
 
-static void count_sent(void *user, size_t first, size_t count, const float *vector,
-                       const float *sent)
+static bool count_unsent(void *user, size_t first, size_t count, float *vector)
 {
     const counting_source *source = user;
-    assert_null(sent);
-    assert_memory_equal(vector, source->vector + first, count * sizeof *vector);
     for (size_t i = 0; i < count; i++) {
         source->times[first + i]++;
     }
+    return form_counted(user, first, count, vector);
 }
 
 static void ignore_entries(void *user, size_t n, const uint32_t *indices, const float *values)
@@ -392,7 +390,7 @@ static void encode_after_a_wrong_guess_tells_each_place_once(void **state)
     counting_source counting = {.vector = vector, .times = check_new_bytes(count)};
     e.encoding = check_new_encoding(e.compressor, 5, lmn_layer_flat(count));
     e.encoding->source = (lmn_source){.form = form_counted,
-                                      .sent = count_sent,
+                                      .form_unsent = count_unsent,
                                       .sent_entries = ignore_entries,
                                       .user = &counting};
     e.encoding->job.memory[0] = 1e6F;

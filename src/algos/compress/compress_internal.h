@@ -16,7 +16,7 @@
 
 /* Elements that an encoder forms and encodes together: they and what belongs to them fit the
    nearest cache. Grains divide it or are multiples of it. */
-#define LMN__TILE ((size_t)1024)
+#define LMN__TILE ((size_t)512)
 
 typedef struct lmn__compressor_levels {
     size_t count;        /* level 0 included */

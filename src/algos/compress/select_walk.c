@@ -51,10 +51,8 @@ static void walk_block(const lmn__walk *walk, size_t start, size_t end, const lm
     *f = (found){.is_finite = true};
     for (size_t first = start; first < end; first += LMN__TILE) {
         const size_t count = end - first < LMN__TILE ? end - first : LMN__TILE;
-        f->is_finite &= source->form(source->user, first, count, tile);
-        if (walk->tell_sent) {
-            source->sent(source->user, first, count, tile, NULL);
-        }
+        f->is_finite &= (walk->tell_sent ? source->form_unsent : source->form)(source->user, first,
+                                                                               count, tile);
         if (walk->weigh_rest) {
             f->n += scan->pick_and_weigh(tile, count, walk->floor, (uint32_t)first, indices + f->n,
                                          values + f->n, f->energy);

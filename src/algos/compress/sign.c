@@ -191,7 +191,7 @@ static const lmn__bucket_functions functions = {.name = "sign",
                                                 .decode_add = decode_add};
 
 static const sign_config defaults = {
-    .sliced = {.functions = &functions, .n_levels = 2, .grain = LMN__TILE}};
+    .sliced = {.functions = &functions, .n_levels = 2, .grain = 1024}};
 
 const lmn__compressor_family lmn__compressor_sign = {
     .method = {.entry = {.name = "sign",

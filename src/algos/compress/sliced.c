@@ -62,7 +62,6 @@ static bool encode_tile(const lmn__sliced_config *config, const lmn_encode_job *
     tile t;
     const lmn_source *source = job->source;
     if (!source->form(source->user, first, count, t.vector)) {
-        source->sent(source->user, first, count, t.vector, NULL);
         return false;
     }
     const bool is_random = config->rounding == LMN__ROUND_STOCHASTIC;

@@ -16,9 +16,6 @@ static bool form(void *user, size_t first, size_t count, float *vector)
 
 static void sent(void *user, size_t first, size_t count, const float *vector, const float *sent)
 {
-    if (sent == NULL) {
-        return;
-    }
     const lmn__bucket_kernels *kernels = lmn__bucket_kernels_variant(0);
     kernels->measure->difference(vector, sent, count, (float *)user + first);
 }
@@ -33,5 +30,9 @@ static void sent_entries(void *user, size_t n, const uint32_t *indices, const fl
 
 lmn_source lmn_source_of_vector(float *vector)
 {
-    return (lmn_source){.form = form, .sent = sent, .sent_entries = sent_entries, .user = vector};
+    return (lmn_source){.form = form,
+                        .sent = sent,
+                        .form_unsent = form, /* the residual of nothing sent is v as it is */
+                        .sent_entries = sent_entries,
+                        .user = vector};
 }

@@ -11,38 +11,13 @@
  */
 #include "feedback_internal.h"
 
-static bool form(const lmn_feedback_tile *tile, float *vector)
+static lmn__feedback_traits traits_of(const void *config)
 {
-    const float *gradient = tile->gradient;
-    const float *error = tile->state[0];
-    uint32_t bad = 0;
-#pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < tile->count; i++) {
-        const float v = gradient[i] + error[i];
-        vector[i] = v;
-        bad |= lmn__is_nonfinite(v);
-    }
-    return bad == 0;
-}
-
-static void advance(const lmn_feedback_tile *tile, const float *vector, const float *sent)
-{
-    float *error = tile->next[0];
-    if (sent == NULL) {
-        memcpy(error, vector, tile->count * sizeof error[0]);
-        return;
-    }
-#pragma omp simd
-    for (size_t i = 0; i < tile->count; i++) {
-        error[i] = vector[i] - sent[i];
-    }
+    (void)config;
+    return (lmn__feedback_traits){.feeds_back = true};
 }
 
 const lmn__feedback_kind lmn__feedback_ec = {
     .method.entry = {.name = "ec", .summary = "what was not sent is added to the next gradient"},
-    .rests = true,
-    .n_states = 1,
-    .states = {{.name = "error", .sent_factor = -1.0F, .rewrites = true}},
-    .form = form,
-    .advance = advance,
+    .traits = traits_of,
 };

@@ -4,7 +4,9 @@
  * v = g - h_i + eta e; then e += g - h_i with the new h_i. At eta = 0 it is EF21, and v is formed
  * by the same loop so that the bits agree; with h_i held at 0 and eta = 1 it would be EC. The
  * feedback makes noise average out over ranks and steps, which EF21 does not; too much of it is
- * unstable (lmn_eta_rule says where).
+ * unstable (lmn_eta_rule says where). With momentum below 1 a running average of the gradients,
+ * m = (1 - b) m + b g, takes the place of g throughout, as in EF21-SGDM; that is no part of the
+ * source.
  *
  * Source: Y. Gao, R. Islamov, S. Stich, "EControl: fast distributed optimization with compression
  * and error control", ICLR 2024, arXiv:2311.05645.
@@ -17,10 +19,12 @@
 
 typedef struct econtrol_config {
     double eta; /* NaN: auto */
+    double momentum;
     uint64_t init;
 } econtrol_config;
 
-static const econtrol_config defaults = {.eta = (double)NAN, .init = LMN__INIT_GRADIENT};
+static const econtrol_config defaults = {
+    .eta = (double)NAN, .momentum = 1.0, .init = LMN__INIT_GRADIENT};
 
 static const lmn_spec_field fields[] = {
     {.key = "eta",
@@ -31,6 +35,14 @@ static const lmn_spec_field fields[] = {
      .choices = "auto",
      .help = "strength of the feedback; auto: what suits the layer's level, for topk the fraction "
              "sent (auto)"},
+    {.key = "momentum",
+     .type = LMN_SPEC_F64,
+     .offset = offsetof(econtrol_config, momentum),
+     .min = 0.0,
+     .max = 1.0,
+     .min_exclusive = true,
+     .help =
+         "weight of the newest gradient in a running average that takes its place; 1: none (1)"},
     {.key = "init",
      .type = LMN_SPEC_CHOICE,
      .offset = offsetof(econtrol_config, init),
@@ -38,105 +50,15 @@ static const lmn_spec_field fields[] = {
      .help = LMN__FEEDBACK_INIT_HELP},
 };
 
-static bool starts_dense(const void *config_memory)
+static lmn__feedback_traits traits_of(const void *config_memory)
 {
     const econtrol_config *config = config_memory;
-    return config->init == LMN__INIT_GRADIENT;
-}
-
-static double eta_of(const void *config_memory, double suggested)
-{
-    const econtrol_config *config = config_memory;
-    return isnan(config->eta) ? suggested : config->eta;
-}
-
-/* h_i counts as 0 here: the whole of g + eta e becomes the new h_i. */
-static bool form_whole(const lmn_feedback_tile *tile, float *vector)
-{
-    const float eta = (float)tile->eta;
-    const float *gradient = tile->gradient;
-    const float *error = tile->state[1];
-    uint32_t bad = 0;
-#pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < tile->count; i++) {
-        const float v = gradient[i] + eta * error[i];
-        vector[i] = v;
-        bad |= lmn__is_nonfinite(v);
-    }
-    return bad == 0;
-}
-
-static bool form(const lmn_feedback_tile *tile, float *vector)
-{
-    const float eta = (float)tile->eta;
-    if (eta == 0.0F) {
-        return lmn__feedback_form_difference(tile, vector);
-    }
-    if (tile->whole) {
-        return form_whole(tile, vector);
-    }
-    const float *gradient = tile->gradient;
-    const float *tracked = tile->state[0];
-    const float *error = tile->state[1];
-    uint32_t bad = 0;
-#pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < tile->count; i++) {
-        const float v = (gradient[i] - tracked[i]) + eta * error[i];
-        vector[i] = v;
-        bad |= lmn__is_nonfinite(v);
-    }
-    return bad == 0;
-}
-
-/* Of a vector that travels whole, h_i counts as 0: the new one is what was sent. */
-static void advance_whole(const lmn_feedback_tile *tile, const float *sent)
-{
-    const float *gradient = tile->gradient;
-    const float *error = tile->state[1];
-    float *next = tile->next[1];
-#pragma omp simd
-    for (size_t i = 0; i < tile->count; i++) {
-        next[i] = error[i] + (gradient[i] - sent[i]);
-    }
-}
-
-/* The error without what was sent: all of it where single entries are sent. */
-static void advance_unsent(const lmn_feedback_tile *tile)
-{
-    const float *gradient = tile->gradient;
-    const float *tracked = tile->state[0];
-    const float *error = tile->state[1];
-    float *next = tile->next[1];
-#pragma omp simd
-    for (size_t i = 0; i < tile->count; i++) {
-        next[i] = error[i] + (gradient[i] - tracked[i]);
-    }
-}
-
-static void advance_sent(const lmn_feedback_tile *tile, const float *sent)
-{
-    const float *gradient = tile->gradient;
-    const float *tracked = tile->state[0];
-    const float *error = tile->state[1];
-    float *next = tile->next[1];
-#pragma omp simd
-    for (size_t i = 0; i < tile->count; i++) {
-        next[i] = error[i] + (gradient[i] - (tracked[i] + sent[i]));
-    }
-}
-
-/* The error first: where states are advanced in place, it still needs the old h_i. */
-static void advance(const lmn_feedback_tile *tile, const float *vector, const float *sent)
-{
-    (void)vector;
-    if (sent == NULL) {
-        advance_unsent(tile);
-    } else if (tile->whole) {
-        advance_whole(tile, sent);
-    } else {
-        advance_sent(tile, sent);
-    }
-    lmn__feedback_advance_tracked(tile, sent);
+    return (lmn__feedback_traits){.tracks = true,
+                                  .feeds_back = true,
+                                  .n_averages = config->momentum < 1.0 ? 1 : 0,
+                                  .momentum = config->momentum,
+                                  .eta = config->eta,
+                                  .starts_dense = config->init == LMN__INIT_GRADIENT};
 }
 
 const lmn__feedback_kind lmn__feedback_econtrol = {
@@ -146,13 +68,5 @@ const lmn__feedback_kind lmn__feedback_econtrol = {
                          .n_fields = sizeof fields / sizeof fields[0]},
                .config_bytes = sizeof(econtrol_config),
                .defaults = &defaults},
-    .tracks = true,
-    .rests = true,
-    .n_states = 2,
-    .states = {{.name = "tracked_gradient", .sent_factor = 1.0F, .rewrites = false},
-               {.name = "error", .sent_factor = -1.0F, .rewrites = true}},
-    .starts_dense = starts_dense,
-    .eta = eta_of,
-    .form = form,
-    .advance = advance,
+    .traits = traits_of,
 };

@@ -8,19 +8,13 @@
  */
 #include "feedback_internal.h"
 
-bool lmn__feedback_form_gradient(const lmn_feedback_tile *tile, float *vector)
+static lmn__feedback_traits traits_of(const void *config)
 {
-    const float *gradient = tile->gradient;
-    uint32_t bad = 0;
-#pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < tile->count; i++) {
-        vector[i] = gradient[i];
-        bad |= lmn__is_nonfinite(gradient[i]);
-    }
-    return bad == 0;
+    (void)config;
+    return (lmn__feedback_traits){0};
 }
 
 const lmn__feedback_kind lmn__feedback_none = {
     .method.entry = {.name = "none", .summary = "no memory of what was not sent"},
-    .form = lmn__feedback_form_gradient,
+    .traits = traits_of,
 };

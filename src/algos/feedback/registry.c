@@ -8,13 +8,12 @@
 #include "lamina/memory.h"
 
 #include <assert.h>
-
-/* f32 of each array that are worked on at a time: all of them fit the nearest cache. */
-enum { NEAR_COUNT = 512 };
+#include <math.h>
 
 struct lmn_feedback {
-    const lmn__feedback_kind *kind;
-    void *config; /* owned */
+    lmn__feedback_traits traits;
+    lmn__feedback_places places;
+    const lmn__feedback_loops *loops;
 };
 
 #define KIND_POINTER(name) &lmn__feedback_##name,
@@ -40,102 +39,116 @@ lmn_status lmn_feedback_create(const char *spec, lmn_feedback **feedback_out, lm
         lmn_free(config);
         return LMN_ERR_MEMORY;
     }
-    feedback->kind = kinds[index];
-    feedback->config = config;
+    feedback->traits = kinds[index]->traits(config);
+    feedback->places = lmn__feedback_places_of(&feedback->traits);
+    feedback->loops = lmn__feedback_loops_variant(0);
+    lmn_free(config);
     *feedback_out = feedback;
     return LMN_OK;
 }
 
 void lmn_feedback_destroy(lmn_feedback *feedback)
 {
-    if (feedback != NULL) {
-        lmn_free(feedback->config);
-        lmn_free(feedback);
-    }
+    lmn_free(feedback);
 }
 
 bool lmn_feedback_tracks(const lmn_feedback *feedback)
 {
-    return feedback->kind->tracks;
+    return feedback->traits.tracks;
 }
 
 bool lmn_feedback_rests(const lmn_feedback *feedback)
 {
-    return feedback->kind->rests;
+    return feedback->traits.n_averages == 0;
 }
 
 bool lmn_feedback_starts_dense(const lmn_feedback *feedback)
 {
-    return feedback->kind->starts_dense != NULL && feedback->kind->starts_dense(feedback->config);
+    return feedback->traits.starts_dense;
 }
 
 size_t lmn_feedback_state_count(const lmn_feedback *feedback)
 {
-    return feedback->kind->n_states;
+    return feedback->places.count;
+}
+
+static bool is_tracked(const lmn_feedback *feedback, size_t index)
+{
+    return feedback->traits.tracks && index == feedback->places.tracked;
+}
+
+static bool is_error(const lmn_feedback *feedback, size_t index)
+{
+    return feedback->traits.feeds_back && index == feedback->places.error;
 }
 
 const char *lmn_feedback_state_name(const lmn_feedback *feedback, size_t index)
 {
-    assert(index < feedback->kind->n_states);
-    return feedback->kind->states[index].name;
+    assert(index < feedback->places.count);
+    if (is_tracked(feedback, index)) {
+        return "tracked_gradient";
+    }
+    if (is_error(feedback, index)) {
+        return "error";
+    }
+    return index == feedback->places.averages ? "average_gradient" : "average_of_averages";
 }
 
 double lmn_feedback_eta(const lmn_feedback *feedback, double suggested)
 {
-    return feedback->kind->eta == NULL ? 0.0 : feedback->kind->eta(feedback->config, suggested);
+    if (!feedback->traits.tracks || !feedback->traits.feeds_back) {
+        return 0.0;
+    }
+    return isnan(feedback->traits.eta) ? suggested : feedback->traits.eta;
 }
 
 bool lmn_feedback_form(const lmn_feedback *feedback, const lmn_feedback_tile *tile, float *vector)
 {
-    return feedback->kind->form(tile, vector);
-}
-
-/* States after the step are made in the nearest cache and written to memory from there. */
-static void advance_past_caches(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
-                                const float *vector, const float *sent)
-{
-    float next[LMN_FEEDBACK_STATES_MAX][NEAR_COUNT];
-    for (size_t first = 0; first < tile->count; first += NEAR_COUNT) {
-        const size_t rest = tile->count - first;
-        lmn_feedback_tile part = *tile;
-        part.count = rest < NEAR_COUNT ? rest : NEAR_COUNT;
-        part.gradient = tile->gradient + first;
-        for (size_t i = 0; i < feedback->kind->n_states; i++) {
-            part.state[i] = tile->state[i] + first;
-            part.next[i] = tile->next[i] == NULL ? NULL : next[i];
-        }
-        feedback->kind->advance(&part, vector + first, sent == NULL ? NULL : sent + first);
-        for (size_t i = 0; i < feedback->kind->n_states; i++) {
-            if (tile->next[i] != NULL) {
-                lmn_copy_past_caches(tile->next[i] + first, next[i], part.count);
-            }
-        }
-    }
+    return feedback->loops->form(&feedback->traits, tile, vector);
 }
 
 void lmn_feedback_advance(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
                           const float *vector, const float *sent)
 {
-    if (feedback->kind->advance == NULL || tile->count == 0) {
-        return;
+    if (feedback->places.count > 0 && tile->count > 0) {
+        feedback->loops->advance(&feedback->traits, tile, vector, sent);
     }
-    if (tile->past_caches) {
-        advance_past_caches(feedback, tile, vector, sent);
-    } else {
-        feedback->kind->advance(tile, vector, sent);
+}
+
+bool lmn_feedback_form_unsent(const lmn_feedback *feedback, const lmn_feedback_tile *tile,
+                              float *vector)
+{
+    assert(!tile->whole);
+    return feedback->loops->form_unsent(&feedback->traits, tile, vector);
+}
+
+bool lmn_feedback_form_f64(const lmn_feedback *feedback, const lmn_feedback_tile_f64 *tile,
+                           double *vector)
+{
+    return lmn__feedback_loops_f64_portable.form(&feedback->traits, tile, vector);
+}
+
+void lmn_feedback_advance_f64(const lmn_feedback *feedback, const lmn_feedback_tile_f64 *tile,
+                              const double *vector, const double *sent)
+{
+    if (feedback->places.count > 0 && tile->count > 0) {
+        lmn__feedback_loops_f64_portable.advance(&feedback->traits, tile, vector, sent);
     }
 }
 
 float lmn_feedback_sent_factor(const lmn_feedback *feedback, size_t index)
 {
-    assert(index < feedback->kind->n_states);
-    return feedback->kind->states[index].sent_factor;
+    assert(index < feedback->places.count);
+    if (is_tracked(feedback, index)) {
+        return 1.0F;
+    }
+    return is_error(feedback, index) ? -1.0F : 0.0F;
 }
 
 bool lmn_feedback_rewrites(const lmn_feedback *feedback, size_t index)
 {
-    assert(index < feedback->kind->n_states);
-    return feedback->kind->states[index].rewrites;
+    assert(index < feedback->places.count);
+    return !is_tracked(feedback, index);
 }
 
 const lmn_spec_entry *lmn_feedback_entry(size_t index)

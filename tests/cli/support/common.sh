@@ -124,6 +124,7 @@ END
 start_ranks() {
     rm -rf pids
     mkdir pids
+    : >"$WORK/err.txt" # what an earlier run said must not be taken for this one's
     n=$1
     shift
     # shellcheck disable=SC2086

@@ -247,8 +247,8 @@ static inline void weigh_step(const float *x, floor_vector limit, double *energy
 
 #endif
 
-/* Steps that are looked at before any is picked from. */
-#define GROUP ((size_t)64)
+/* Steps that are looked at before any is picked from: a tile of the walk. */
+#define GROUP ((size_t)512 / STEP)
 
 /* Most steps have nothing to pick. Their numbers are listed first, so that there is no branch to be
    guessed wrong for each of them. */

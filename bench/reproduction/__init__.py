@@ -1,0 +1,4 @@
+"""The reference experiments: runs, figures and tables. Started by bench/reproduce.
+
+SPDX-License-Identifier: Apache-2.0
+"""
