@@ -183,6 +183,7 @@ struct lmn_reducer {
     lmn_trace *trace; /* borrowed; NULL: none */
     double seconds_encode;
     double seconds_decode;
+    double seconds_progress;    /* moving messages on while gradients are computed */
     double seconds_observe;     /* in the last commit: few steps do so */
     struct lmn__timing *timing; /* owned; NULL unless the allocator weighs times */
 };

@@ -45,6 +45,7 @@ lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err
     reducer->failure = LMN_OK;
     reducer->seconds_encode = 0.0;
     reducer->seconds_decode = 0.0;
+    reducer->seconds_progress = 0.0;
     reducer->bytes_before = bytes_sent(reducer);
     memset(reducer->scalars, 0, sizeof reducer->scalars);
     lmn__node_begin(reducer);
@@ -260,7 +261,7 @@ static lmn_status progress_all(lmn_reducer *reducer, lmn_error *err)
     return all;
 }
 
-lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err)
+static lmn_status move_on(lmn_reducer *reducer, lmn_error *err)
 {
     const lmn_status status = progress_all(reducer, err);
     if (status < LMN_OK || !reducer->open) {
@@ -268,6 +269,16 @@ lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err)
     }
     /* With two levels other ranks of the node may have completed one. */
     return noted(reducer, start_complete_buckets(reducer, err));
+}
+
+lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err)
+{
+    const double begin = lmn_clock_seconds();
+    const double encode_before = reducer->seconds_encode;
+    const lmn_status status = move_on(reducer, err);
+    reducer->seconds_progress +=
+        lmn_clock_seconds() - begin - (reducer->seconds_encode - encode_before);
+    return status;
 }
 
 static void fail_if_incomplete(lmn_reducer *reducer)

@@ -141,7 +141,8 @@ void lmn__timing_ready(lmn_reducer *reducer, size_t layer)
     lmn__timing *self = reducer->timing;
     if (self != NULL) {
         self->ready_steps[layer * LMN__TIMING_STEPS + self->place] =
-            lmn_clock_seconds() - self->began_at - reducer->seconds_encode;
+            lmn_clock_seconds() - self->began_at - reducer->seconds_encode -
+            reducer->seconds_progress;
     }
 }
 
@@ -149,8 +150,10 @@ void lmn__timing_computed(lmn_reducer *reducer)
 {
     lmn__timing *self = reducer->timing;
     if (self != NULL) {
-        self->steps[LMN__TIME_COMPUTE][self->place] =
-            lmn_clock_seconds() - self->began_at - reducer->seconds_encode;
+        self->steps[LMN__TIME_COMPUTE][self->place] = lmn_clock_seconds() - self->began_at -
+                                                      reducer->seconds_encode -
+                                                      reducer->seconds_progress;
+        self->steps[LMN__TIME_PROGRESS][self->place] = reducer->seconds_progress;
     }
 }
 
@@ -234,6 +237,7 @@ static void note_dense(lmn_reducer *reducer)
         total += reducer->layers[i].count;
     }
     self->dense_step = self->medians[LMN__TIME_STEP];
+    self->dense_progress = self->medians[LMN__TIME_PROGRESS];
     for (size_t i = 0; i < reducer->n_layers && total > 0; i++) {
         const double part = (double)reducer->layers[i].count / (double)total;
         self->encode[i * self->n_levels] = part * self->medians[LMN__TIME_ENCODE];

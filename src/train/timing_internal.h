@@ -29,7 +29,8 @@ typedef enum lmn__step_time {
     LMN__TIME_COMPUTE, /* from begin to finish, without encoding */
     LMN__TIME_ENCODE,
     LMN__TIME_DECODE,
-    LMN__TIME_UPDATE, /* from the end of the step before to begin */
+    LMN__TIME_PROGRESS, /* of the computation, moving messages on; not in COMPUTE */
+    LMN__TIME_UPDATE,   /* from the end of the step before to begin */
     LMN__TIME_COUNT
 } lmn__step_time;
 
@@ -57,6 +58,7 @@ struct lmn__timing {
     uint64_t phase;         /* lmn__plan_phase */
     uint64_t trial_steps;   /* made on trial */
     double dense_step;      /* seconds; 0: unknown */
+    double dense_progress;  /* moving messages on in a dense step */
     double predicted;       /* seconds of the plan on trial, update included */
     double medians[LMN__TIME_COUNT];
     double *ready;  /* [n_layers] */

@@ -128,6 +128,7 @@ static lmn_status add_arrays(lmn__timing *self, lmn_state *state, lmn_error *err
                   {"/allocation/time/message_share", "1", 2, table, self->share},
                   {"/allocation/time/raised", "1", 1, &self->n_levels, self->raised},
                   {"/allocation/time/dense_step", "s", 0, NULL, &self->dense_step},
+                  {"/allocation/time/dense_progress", "s", 0, NULL, &self->dense_progress},
                   {"/allocation/time/predicted_step", "s", 0, NULL, &self->predicted},
                   {"/allocation/time/encode_factor", "1", 0, NULL, &self->encode_factor},
                   {"/allocation/time/decode_factor", "1", 0, NULL, &self->decode_factor}};

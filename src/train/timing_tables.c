@@ -79,6 +79,22 @@ static double more_ranks(const lmn_reducer *reducer, size_t level, int size)
                : 1.0;
 }
 
+/* A core that moves messages on does not compute meanwhile: as long as it took it in dense steps,
+ * by the bytes of the layer. */
+static double progress_seconds(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
+                               int size)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        total += reducer->layers[i].count;
+    }
+    const int ranks = size < 2 ? 2 : size;
+    const double part = total == 0 ? 0.0 : (double)layer->count / (double)total;
+    const double dense = (double)way_bytes(reducer, lmn__layer_shape(layer), 0, ranks);
+    const double bytes = (double)way_bytes(reducer, lmn__layer_shape(layer), level, ranks);
+    return dense > 0.0 ? reducer->timing->dense_progress * part * bytes / dense : 0.0;
+}
+
 static void fill_layer(lmn_reducer *reducer, const lmn_link *link, int size,
                        const lmn__layer *layer)
 {
@@ -91,7 +107,8 @@ static void fill_layer(lmn_reducer *reducer, const lmn_link *link, int size,
         const double raised = self->raised[travels];
         const double decodes =
             travels == 0 ? 1.0 : self->decode_factor * more_ranks(reducer, travels, size);
-        self->costs[to] = raised * self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor);
+        self->costs[to] = raised * self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor) +
+                          progress_seconds(reducer, layer, travels, size);
         self->costs[cells + to] = raised * self->decode[from] * decodes;
         self->costs[2 * cells + to] = raised * wire_seconds(reducer, link, size, layer, travels);
     }
