@@ -22,6 +22,7 @@ typedef struct allocate_options {
     double alpha;
     uint64_t buckets;
     const char *norm;
+    uint64_t decision;
     bool wants_json;
     const char *out;
 } allocate_options;
@@ -51,6 +52,14 @@ static const option_row rows[] = {
      .initial = "l2sq",
      .help = "l2sq: errors are added up as they are; l2: the table holds squared errors, and their "
              "square roots are added up"},
+    {.name = "decision",
+     .type = OPTION_U64,
+     .offset = offsetof(allocate_options, decision),
+     .argument = "N",
+     .initial = "0",
+     .min = 0.0,
+     .max = 1e15,
+     .help = "of results of a run: take the costs of its decision N, or of the last one (0)"},
     {.name = "json",
      .short_name = 'j',
      .type = OPTION_FLAG,
@@ -66,7 +75,9 @@ static const option_row rows[] = {
 /* A problem and what was found. */
 typedef struct solved {
     lmn_costs costs;
-    size_t *levels; /* owned */
+    size_t n_files;
+    size_t *first_level; /* [n_files + 1] where the levels of each file begin; owned */
+    size_t *levels;      /* owned */
     lmn_cost_answer answer;
 } solved;
 
@@ -107,17 +118,44 @@ static lmn_status solve(const allocate_options *options, bool takes_roots, solve
 
 /* ---- the answer ---- */
 
-/* NULL when memory is short. */
-static json_t *levels_json(const solved *s)
+/* Whose levels a level is one of. */
+static size_t file_of(const solved *s, size_t level)
 {
-    json_t *levels = json_array();
+    size_t file = 0;
+    while (level >= s->first_level[file + 1]) {
+        file++;
+    }
+    return file;
+}
+
+typedef size_t (*layer_number)(const solved *s, size_t level);
+
+static size_t joined_level(const solved *s, size_t level)
+{
+    (void)s;
+    return level;
+}
+
+static size_t level_of_file(const solved *s, size_t level)
+{
+    return level - s->first_level[file_of(s, level)];
+}
+
+/* A number of each layer; null where nothing was found. NULL when memory is short. */
+static json_t *numbers_json(const solved *s, layer_number number)
+{
+    if (!s->answer.is_feasible) {
+        return json_null();
+    }
+    json_t *list = json_array();
     for (size_t i = 0; i < s->costs.n_layers; i++) {
-        if (json_array_append_new(levels, json_integer((json_int_t)s->levels[i])) != 0) {
-            json_decref(levels);
+        json_t *item = json_integer((json_int_t)number(s, s->levels[i]));
+        if (json_array_append_new(list, item) != 0) {
+            json_decref(list);
             return NULL;
         }
     }
-    return levels;
+    return list;
 }
 
 /* What was not found is null. NULL when memory is short. */
@@ -125,8 +163,9 @@ static json_t *answer_json(const solved *s)
 {
     const lmn_cost_answer *a = &s->answer;
     const bool found = a->is_feasible;
-    return json_pack("{s:o, s:o, s:o, s:f, s:I, s:f, s:f, s:b}", "levels",
-                     found ? levels_json(s) : json_null(), "total_bytes",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:f, s:I, s:f, s:f, s:b}", "levels",
+                     numbers_json(s, joined_level), "file", numbers_json(s, file_of), "file_level",
+                     numbers_json(s, level_of_file), "total_bytes",
                      found ? json_integer((json_int_t)a->bytes) : json_null(), "total_error",
                      found ? json_real(a->error) : json_null(), "budget", a->budget, "static_bytes",
                      (json_int_t)a->static_bytes, "static_error", a->static_error, "least_error",
@@ -158,12 +197,13 @@ static lmn_status write_file(const json_t *json, const char *path, lmn_error *er
 static void print_words(console *c, const solved *s)
 {
     const lmn_cost_answer *a = &s->answer;
-    console_answer(c, "%5s  %6s  %6s  %14s  %s", "layer", "static", "level", "bytes", "error");
+    console_answer(c, "%5s  %6s  %6s  %6s  %14s  %s", "layer", "static", "file", "level", "bytes",
+                   "error");
     for (size_t i = 0; i < s->costs.n_layers; i++) {
         const size_t cell = i * s->costs.n_levels + s->levels[i];
-        console_answer(c, "%5zu  %6zu  %6zu  %14llu  %.6g", i, s->costs.static_level[i],
-                       s->levels[i], (unsigned long long)s->costs.bytes[cell],
-                       s->costs.error[cell]);
+        console_answer(c, "%5zu  %6zu  %6zu  %6zu  %14llu  %.6g", i, s->costs.static_level[i],
+                       file_of(s, s->levels[i]), level_of_file(s, s->levels[i]),
+                       (unsigned long long)s->costs.bytes[cell], s->costs.error[cell]);
     }
     console_answer(c,
                    "%llu bytes, %s; error %.6g of a budget of %.6g (static levels: %llu bytes, "
@@ -199,25 +239,47 @@ static lmn_status report(console *c, const allocate_options *options, const solv
     return status;
 }
 
-static lmn_status allocate(console *c, const allocate_options *options, const char *path,
+/* All files in one table: each brings further levels. */
+static lmn_status read_files(const allocate_options *options, const option_words *words, solved *s,
+                             lmn_error *err)
+{
+    s->n_files = words->count;
+    s->first_level = lmn_alloc(words->count + 1, sizeof *s->first_level, err);
+    lmn_status status = s->first_level == NULL ? LMN_ERR_MEMORY : LMN_OK;
+    for (size_t i = 0; i < words->count && status == LMN_OK; i++) {
+        lmn_costs one = {0};
+        status = lmn_costs_read(words->words[i], options->decision, &one, err);
+        if (status == LMN_OK && i > 0) {
+            status = lmn_costs_join(&s->costs, &one, err);
+            lmn_costs_free(&one);
+        } else if (status == LMN_OK) {
+            s->costs = one;
+        }
+        s->first_level[i + 1] = s->costs.n_levels;
+    }
+    return status;
+}
+
+static lmn_status allocate(console *c, const allocate_options *options, const option_words *words,
                            lmn_error *err)
 {
     solved s = {0};
     bool takes_roots = false;
     lmn_status status = parse_norm(options->norm, &takes_roots, err);
     if (status == LMN_OK) {
-        status = lmn_costs_read(path, &s.costs, err);
+        status = read_files(options, words, &s, err);
     }
     if (status == LMN_OK) {
         status = solve(options, takes_roots, &s, err);
         if (status != LMN_OK) {
-            lmn_error_add_context(err, "'%s'", path);
+            lmn_error_add_context(err, "'%s'", words->words[0]);
         }
     }
     if (status == LMN_OK) {
         status = report(c, options, &s, err);
     }
     lmn_free(s.levels);
+    lmn_free(s.first_level);
     lmn_costs_free(&s.costs);
     return status;
 }
@@ -227,9 +289,11 @@ static exit_code run(int argc, char **argv)
     allocate_options options = {0};
     const option_table table = {
         .command = "lamina allocate",
-        .arguments = "COSTS.h5",
-        .summary = "Choose one level for each layer: fewest bytes within an error budget. The file "
-                   "holds /bytes and /error (layers x levels) and /static_level (layers).",
+        .arguments = "COSTS.h5...",
+        .summary = "Choose one level for each layer: fewest bytes within an error budget. A file "
+                   "holds /bytes and /error (layers x levels) and /static_level (layers), or the "
+                   "results of a run. Several files mix their levels; static levels are those of "
+                   "the first.",
         .details = "The answer keeps the budget, and is never larger than the static levels where "
                    "those keep it. Without levels that keep it, `feasible` is false and the exit "
                    "code is 1.",
@@ -243,12 +307,8 @@ static exit_code run(int argc, char **argv)
         options_print_help(&table);
         return EXIT_CODE_DONE;
     }
-    if (status == LMN_OK && words.count != 1) {
-        status =
-            lmn_error_set(&err, LMN_ERR_USAGE, "%zu files are given; one is wanted", words.count);
-    }
     if (status == LMN_OK) {
-        status = allocate(&c, &options, words.words[0], &err);
+        status = allocate(&c, &options, &words, &err);
     }
     if (status != LMN_OK) {
         console_error(&c, &err);

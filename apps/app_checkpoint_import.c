@@ -167,7 +167,7 @@ static lmn_status take_merges(import_job *job, const lmn_file *file, lmn_error *
         job->merges = lmn_alloc(count, sizeof *job->merges, err);
         status = job->merges == NULL ? LMN_ERR_MEMORY : LMN_OK;
     }
-    for (size_t i = 0; status == LMN_OK && i < 2 * job->n_merges; i++) {
+    for (size_t i = 0; status == LMN_OK && values != NULL && i < 2 * job->n_merges; i++) {
         job->merges[i] = (uint64_t)values[i];
     }
     lmn_free(values);

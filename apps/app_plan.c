@@ -405,6 +405,7 @@ static lmn_status take_profiles(plan_job *job, lmn_world *world, lmn_error *err)
         lmn_profile_create(world, &job->task, &job->info, job->dataset, &options, &job->dense, err);
     if (status == LMN_OK) {
         options = profile_options(&job->options, false);
+        options.compute_seconds = lmn_profile_compute(job->dense); /* one time for both */
         status = lmn_profile_create(world, &job->task, &job->info, job->dataset, &options,
                                     &job->compressed, err);
     }

@@ -194,13 +194,14 @@ typedef struct convex_job {
 static lmn_status choose(const char *option, const char *word, const char *const *choices, size_t n,
                          size_t *choice_out, lmn_error *err)
 {
+    const char *given = word == NULL ? "" : word;
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(word, choices[i]) == 0) {
+        if (strcmp(given, choices[i]) == 0) {
             *choice_out = i;
             return LMN_OK;
         }
     }
-    return lmn_spec_unknown(option, word, choices, n, err);
+    return lmn_spec_unknown(option, given, choices, n, err);
 }
 
 static lmn_status apply_problem(convex_job *job, lmn_error *err)

@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const double SECONDS_MIN = 0.1;
@@ -25,9 +26,13 @@ static void end_run(void *user, const char *message, bool is_finder)
                    "lamina: %s; the run ends here, and the same command with --resume goes on from "
                    "its newest checkpoint\n",
                    message);
+    /* A launcher ends the others when the first one ends, and may drop what it has not passed on
+       yet: the line goes first. */
+    struct timespec pause = {.tv_nsec = is_finder ? 200000000 : 500000000};
     if (is_finder) {
         (void)!write(STDERR_FILENO, line, strlen(line));
     }
+    (void)nanosleep(&pause, NULL);
     _exit(EXIT_CODE_LOST);
 }
 

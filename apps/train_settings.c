@@ -143,6 +143,15 @@ static const option_row rows[] = {
      .min = 4096,
      .max = 1 << 30,
      .help = "gradients that travel together"},
+    {.name = "dense-below",
+     .type = OPTION_U64,
+     .offset = MEMBER(dense_below),
+     .argument = "N",
+     .initial = "1024",
+     .environment = "LAMINA_DENSE_BELOW",
+     .min = 0,
+     .max = 1e15,
+     .help = "layers with fewer parameters stay dense, whatever the compressor and the allocator"},
     {.heading = "Results and checkpoints:",
      .name = "out",
      .short_name = 'o',
@@ -161,9 +170,19 @@ static const option_row rows[] = {
     {.name = "checkpoint-every",
      .type = OPTION_TEXT,
      .offset = MEMBER(checkpoint_every),
-     .argument = "N|TIME",
+     .argument = "N|TIME|auto",
      .environment = "LAMINA_CHECKPOINT_EVERY",
-     .help = "also every N steps, or every 90s, 10m, 1h"},
+     .help = "also every N steps, or every 90s, 10m, 1h; auto: as often as costs the least time in "
+             "all, "
+             "by what one takes and by --mtbf"},
+    {.name = "mtbf",
+     .type = OPTION_TEXT,
+     .offset = MEMBER(mtbf),
+     .argument = "TIME",
+     .environment = "LAMINA_MTBF",
+     .help =
+         "mean time between failures of the whole run, for --checkpoint-every auto: that of a host "
+         "divided by their number: 12h, 1000h"},
     {.name = "keep",
      .type = OPTION_U64,
      .offset = MEMBER(keep),
@@ -292,6 +311,17 @@ static lmn_status apply_max_time(const char *text, lmn_trainer_options *options,
     return LMN_OK;
 }
 
+static lmn_status apply_mtbf(const char *text, lmn_trainer_options *options, lmn_error *err)
+{
+    double seconds = 0.0;
+    if (lmn_parse_seconds(text, &seconds, err) != LMN_OK || seconds <= 0.0 || seconds > COUNT_MAX) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "option --mtbf: '%s' is not a time, such as 12h or 1000h", text);
+    }
+    options->failure_seconds = seconds;
+    return LMN_OK;
+}
+
 /* "500" is steps; "90s", "10m" are time. */
 static lmn_status apply_checkpoint_every(const char *text, lmn_trainer_options *options,
                                          lmn_error *err)
@@ -299,10 +329,11 @@ static lmn_status apply_checkpoint_every(const char *text, lmn_trainer_options *
     const bool is_count = text[strspn(text, "0123456789")] == '\0';
     double value = 0.0;
     if (lmn_parse_seconds(text, &value, err) != LMN_OK || value <= 0.0 || value > COUNT_MAX) {
-        return lmn_error_set(err, LMN_ERR_USAGE,
-                             "option --checkpoint-every: '%s' is neither a number of steps, such "
-                             "as 500, nor a time, such as 90s, 10m or 1h",
-                             text);
+        return lmn_error_set(
+            err, LMN_ERR_USAGE,
+            "option --checkpoint-every: '%s' is neither auto nor a number of steps, "
+            "such as 500, nor a time, such as 90s, 10m or 1h",
+            text);
     }
     if (is_count) {
         options->checkpoint_every = (uint64_t)value;
@@ -310,6 +341,11 @@ static lmn_status apply_checkpoint_every(const char *text, lmn_trainer_options *
         options->checkpoint_seconds = value;
     }
     return LMN_OK;
+}
+
+static bool is_automatic(const char *checkpoint_every)
+{
+    return checkpoint_every != NULL && strcmp(checkpoint_every, "auto") == 0;
 }
 
 static lmn_status check_together(const train_settings *s, lmn_error *err)
@@ -321,6 +357,13 @@ static lmn_status check_together(const train_settings *s, lmn_error *err)
     if (s->checkpoint_dir == NULL && s->checkpoint_every != NULL) {
         return lmn_error_set(err, LMN_ERR_USAGE,
                              "option --checkpoint-every needs --checkpoint-dir DIR to write to");
+    }
+    const bool is_auto = is_automatic(s->checkpoint_every);
+    if (is_auto != (s->mtbf != NULL)) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             is_auto ? "option --checkpoint-every auto needs --mtbf TIME, the mean "
+                                       "time between failures of the whole run"
+                                     : "option --mtbf is for --checkpoint-every auto only");
     }
     return LMN_OK;
 }
@@ -350,6 +393,7 @@ lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *op
     o.reducer.collective = s->collective;
     o.reducer.hierarchy = s->hierarchy;
     o.reducer.bucket_bytes = (size_t)s->bucket_bytes;
+    o.reducer.dense_below = (size_t)s->dense_below;
     o.optimizer = s->optimizer;
     o.schedule = s->schedule;
     o.lr = s->lr;
@@ -367,7 +411,9 @@ lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *op
     o.memory_bytes = (size_t)s->memory_bytes;
     o.trace_path = s->trace;
     o.trace_step = s->trace_step;
-    if (s->checkpoint_every != NULL) {
+    if (is_automatic(s->checkpoint_every)) {
+        status = apply_mtbf(s->mtbf, &o, err);
+    } else if (s->checkpoint_every != NULL) {
         status = apply_checkpoint_every(s->checkpoint_every, &o, err);
     }
     if (status == LMN_OK) {

@@ -34,6 +34,7 @@ typedef struct train_settings {
     const char *out;
     const char *checkpoint_dir;
     const char *checkpoint_every;
+    const char *mtbf;
     uint64_t keep;
     bool resume;
     const char *init;
@@ -46,6 +47,7 @@ typedef struct train_settings {
     const char *threads;
     uint64_t memory_bytes;
     uint64_t bucket_bytes;
+    uint64_t dense_below;
     bool plan_only;
     bool is_quiet;
 } train_settings;

@@ -72,7 +72,9 @@ static void set_name(weight_view *view, const char *name, const char *word)
 {
     (void)snprintf(view->name, sizeof view->name, "%.*s.%s", (int)layer_length(name), name, word);
     for (char *sign = view->name; *sign != '\0'; sign++) {
-        *sign = *sign == '/' ? '.' : *sign;
+        if (*sign == '/') {
+            *sign = '.';
+        }
     }
 }
 

@@ -31,6 +31,8 @@ typedef struct layer {
     double eta;
     float *gradients[GRADIENTS]; /* taken in turn, so that hints from the last step are tested */
     const float *gradient;
+    /* Whether encoding writes a state anew; else only what was sent is added to it, by entries. */
+    bool writes[LMN_FEEDBACK_STATES_MAX];
     float *state[LMN_FEEDBACK_STATES_MAX];
     float *next[LMN_FEEDBACK_STATES_MAX];
     float *memory;
@@ -125,6 +127,8 @@ static layer make_layer(const char *spec, const char *feedback, size_t count)
     for (size_t i = 0; i < lmn_feedback_state_count(l.feedback); i++) {
         l.state[i] = take_floats(count);
         l.next[i] = take_floats(count);
+        l.writes[i] = lmn_compressor_combine(l.compressor, l.level) != LMN_COMBINE_SPARSE ||
+                      lmn_feedback_rewrites(l.feedback, i);
     }
     l.memory = take_floats(lmn_compressor_memory_of(l.compressor, l.shape).count);
     l.payload_capacity = lmn_compressor_payload_bytes(l.compressor, l.level, l.shape);
@@ -137,26 +141,18 @@ static layer make_layer(const char *spec, const char *feedback, size_t count)
     return l;
 }
 
-static bool is_sparse(const layer *l)
-{
-    return lmn_compressor_combine(l->compressor, l->level) == LMN_COMBINE_SPARSE;
-}
-
-/* Whether encoding writes a state anew; else only what was sent is added to it, entry by entry. */
-static bool writes_state(const layer *l, size_t state)
-{
-    return !is_sparse(l) || lmn_feedback_rewrites(l->feedback, state);
-}
-
 static lmn_feedback_tile tile_of(const layer *l, size_t first, size_t count)
 {
-    lmn_feedback_tile tile = {.count = count,
-                              .eta = l->eta,
-                              .past_caches = l->shape.count * sizeof(float) >= (size_t)4 << 20,
-                              .gradient = l->gradient + first};
-    for (size_t i = 0; i < lmn_feedback_state_count(l->feedback); i++) {
-        tile.state[i] = l->state[i] + first;
-        tile.next[i] = writes_state(l, i) ? l->next[i] + first : NULL;
+    lmn_feedback_tile tile;
+    tile.count = count;
+    tile.eta = l->eta;
+    tile.first = false;
+    tile.whole = false;
+    tile.past_caches = l->shape.count * sizeof(float) >= (size_t)4 << 20;
+    tile.gradient = l->gradient + first;
+    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+        tile.state[i] = l->state[i] == NULL ? NULL : l->state[i] + first;
+        tile.next[i] = l->writes[i] ? l->next[i] + first : NULL;
     }
     return tile;
 }
@@ -186,7 +182,7 @@ static void sent_entries(void *user, size_t n, const uint32_t *indices, const fl
 {
     const layer *l = user;
     for (size_t s = 0; s < lmn_feedback_state_count(l->feedback); s++) {
-        float *const state = writes_state(l, s) ? l->next[s] : l->state[s];
+        float *const state = l->writes[s] ? l->next[s] : l->state[s];
         const float factor = lmn_feedback_sent_factor(l->feedback, s);
         for (size_t i = 0; i < n; i++) {
             state[indices[i]] += factor * values[i];
@@ -267,7 +263,7 @@ static void encode(layer *l)
         encode_message(l, &source);
     }
     for (size_t s = 0; s < lmn_feedback_state_count(l->feedback); s++) {
-        if (writes_state(l, s)) {
+        if (l->writes[s]) {
             float *const swapped = l->state[s];
             l->state[s] = l->next[s];
             l->next[s] = swapped;
@@ -312,7 +308,7 @@ static double bytes_moved(const layer *l)
 {
     double vectors = 1.0;
     for (size_t s = 0; s < lmn_feedback_state_count(l->feedback); s++) {
-        vectors += writes_state(l, s) ? 2.0 : 1.0;
+        vectors += l->writes[s] ? 2.0 : 1.0;
     }
     return 4.0 * vectors * (double)l->shape.count + (double)l->payload_bytes;
 }

@@ -52,6 +52,12 @@ bool lmn_feedback_tracks(const lmn_feedback *feedback);
  */
 bool lmn_feedback_starts_dense(const lmn_feedback *feedback);
 
+/**
+ * True when a layer that travels whole and whose error is 0 needs nothing of the mechanism: v is
+ * the gradient, and the states after the step are made of this gradient alone.
+ */
+bool lmn_feedback_rests(const lmn_feedback *feedback);
+
 #define LMN_FEEDBACK_STATES_MAX 4
 
 /** States that each rank keeps per element, and their names, for memory and checkpoints. State 0 is

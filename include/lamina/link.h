@@ -43,10 +43,10 @@ double lmn_link_gather_messages(int size);
  * 2^20 bytes and gatherings of 2^8 to 2^18, without pauses, of which the slowest rank's medians
  * count. The two longest give the rate, the shortest the latency. With more than two ranks
  * lmn_allreduce_tune runs first, and the world keeps the table that it sets. Takes about a second
- * where a link needs a tenth for 1 MB. One rank has a link of zeros. Collective; no other
- * collective of the world may be in flight. Errors, the same on all ranks: LMN_ERR_MEMORY,
- * LMN_ERR_UNSUPPORTED (MPI has no more tags), LMN_ERR_COMM. Method: R. W. Hockney, Parallel
- * Computing 20 (1994) 389-398.
+ * where a link needs a tenth for 1 MB. A world is measured once and told the same again. One rank
+ * has a link of zeros. Collective; no other collective of the world may be in flight. Errors, the
+ * same on all ranks: LMN_ERR_MEMORY, LMN_ERR_UNSUPPORTED (MPI has no more tags), LMN_ERR_COMM.
+ * Method: R. W. Hockney, Parallel Computing 20 (1994) 389-398.
  */
 lmn_status lmn_link_measure(lmn_world *world, lmn_link *link_out, lmn_error *err) LMN_NODISCARD;
 

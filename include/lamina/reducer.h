@@ -172,6 +172,10 @@ size_t lmn_reducer_layer_count(const lmn_reducer *reducer);
 /** Whether levels are decided on in the course of steps. */
 bool lmn_reducer_adapts(const lmn_reducer *reducer);
 
+/** The costs that the last decision was made from; before the first one only its sizes mean
+ * anything. Borrowed, and valid until the next one. */
+lmn_cost_table lmn_reducer_costs(const lmn_reducer *reducer);
+
 /** The level at which a layer travels in the open step, or by plan when none is open: 0 is dense.
  */
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);

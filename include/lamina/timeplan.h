@@ -68,11 +68,11 @@ size_t lmn_time_scratch_bytes(size_t n_layers, size_t buckets);
  * fewest bytes: a layer that travels behind the computation stays dense.
  * Dynamic programming over the budget, cut into `buckets` parts to which errors are rounded up, so
  * the budget holds (to the last bit where errors and budget are whole numbers below 2^40); states
- * are Pareto fronts of times, of at most 4 points each, beyond which times are rounded up; what
- * is better by less than 0.2 % of a dense step in all is left out. Never
- * slower than all layers dense. scratch     [lmn_time_scratch_bytes] 64-byte aligned, of any
- * content levels_out  [n_layers] No heap allocation. Time n_layers * n_levels * buckets. Errors:
- * LMN_ERR_ARGUMENT (times that are no numbers, no levels, a dense level with an error).
+ * are Pareto fronts of times, of at most 4 points each, beyond which the most alike are left out;
+ * what is better by less than 0.4 % of the step in all is left out. Never slower than all layers
+ * dense. scratch     [lmn_time_scratch_bytes] 64-byte aligned, of any content levels_out [n_layers]
+ * No heap allocation. Time n_layers * n_levels * buckets. Errors: LMN_ERR_ARGUMENT (times that are
+ * no numbers, no levels, a dense level with an error).
  */
 lmn_status lmn_time_solve(const lmn_time_problem *problem, double budget, size_t buckets,
                           void *scratch, size_t *levels_out, lmn_error *err) LMN_NODISCARD;

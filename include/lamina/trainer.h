@@ -61,9 +61,12 @@ typedef struct lmn_trainer_options {
     const char *checkpoint_directory; /* NULL: no checkpoints */
     uint64_t checkpoint_every;        /* steps; 0: not by steps */
     double checkpoint_seconds;        /* by the clock of rank 0; 0: not by time */
-    size_t checkpoint_keep;           /* 3; 0: all */
-    bool resume;                      /* go on from the newest complete checkpoint, if there is one;
-                                         without it a directory with checkpoints is refused */
+    double failure_seconds; /* mean time between failures of the whole run: checkpoints come by rank
+                               0's clock as often as costs least in all, by the measured time of the
+                               last one; 0: unknown, they do not. Not with checkpoint_seconds */
+    size_t checkpoint_keep; /* 3; 0: all */
+    bool resume;            /* go on from the newest complete checkpoint, if there is one;
+                               without it a directory with checkpoints is refused */
     uint64_t verify_every;  /* steps between comparisons of parameters across ranks; 100 */
     uint64_t skip_limit;    /* skipped steps in a row that end the run; 50 */
     const char *trace_path; /* where five steps are shown in time, see lamina/trace.h; NULL: none */

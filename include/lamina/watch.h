@@ -26,7 +26,7 @@ typedef struct lmn_watch lmn_watch;
 typedef struct lmn_watch_options {
     double seconds; /* how long a rank may be silent, or all of them stand still; > 0 */
     /* Called once, from the watch's thread, on every rank that can be reached within about
-     * 1.2 * seconds: the ranks will not come together any more, and the process should end at once
+     * 1.3 * seconds: the ranks will not come together any more, and the process should end at once
      * without MPI. `message` names the late ranks, their hosts and what they were at; is_finder is
      * true on the rank that found out, and false where it was told. */
     void (*on_stall)(void *user, const char *message, bool is_finder);

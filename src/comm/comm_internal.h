@@ -9,6 +9,7 @@
 #ifndef LAMINA_COMM_INTERNAL_H
 #define LAMINA_COMM_INTERNAL_H
 
+#include "lamina/link.h"
 #include "lamina/tuning.h"
 #include "lamina/world.h"
 
@@ -59,6 +60,8 @@ struct lmn_world {
     lmn__limits limits;
     bool has_table; /* allreduces choose by the table, not by default */
     lmn_allreduce_table table;
+    bool has_link; /* it was measured */
+    lmn_link link;
     double *term;                   /* [LMN__SUM_COUNT] owned; a child's part of a sum */
     int next_tag;                   /* first tag that no collective has */
     int tag_max;                    /* largest tag that MPI allows */

@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "comm_internal.h"
 #include "lamina/clock.h"
 #include "lamina/collective.h"
 #include "lamina/link.h"
@@ -133,36 +134,42 @@ static lmn_status tune(lmn_world *world, lmn_error *err)
     return lmn_world_size(world) > 2 ? lmn_allreduce_tune(world, &tuning, NULL, err) : LMN_OK;
 }
 
-lmn_status lmn_link_measure(lmn_world *world, lmn_link *link_out, lmn_error *err)
+static lmn_status measure(probe *self, lmn_link *link_out, lmn_error *err)
 {
-    probe self = {.world = world};
-    *link_out = (lmn_link){0};
-    if (lmn_world_size(world) < 2) {
-        return LMN_OK;
-    }
+    lmn_world *world = self->world;
     const size_t count = ((size_t)1 << SUM_LOG2_LAST) / sizeof(float);
-    self.send = lmn_alloc(count, sizeof(float), err);
-    self.recv = lmn_alloc(count, sizeof(float), err);
-    const bool has_memory = self.send != NULL && self.recv != NULL;
+    self->send = lmn_alloc(count, sizeof(float), err);
+    self->recv = lmn_alloc(count, sizeof(float), err);
+    const bool has_memory = self->send != NULL && self->recv != NULL;
     lmn_status status = lmn_agree(world, has_memory ? LMN_OK : LMN_ERR_MEMORY, err);
     if (status == LMN_OK) {
         status = tune(world, err);
     }
     if (status == LMN_OK) {
-        status = lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, count, &self.sum, err);
+        status = lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, count, &self->sum, err);
     }
     if (status == LMN_OK) {
-        status = lmn_allgatherv_create(world, (size_t)1 << GATHER_LOG2_LAST, &self.gather, err);
+        status = lmn_allgatherv_create(world, (size_t)1 << GATHER_LOG2_LAST, &self->gather, err);
     }
     if (status == LMN_OK) {
-        status = fit(&self, true, &link_out->sum, err);
+        status = fit(self, true, &link_out->sum, err);
     }
-    if (status == LMN_OK) {
-        status = fit(&self, false, &link_out->gather, err);
+    return status == LMN_OK ? fit(self, false, &link_out->gather, err) : status;
+}
+
+lmn_status lmn_link_measure(lmn_world *world, lmn_link *link_out, lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    if (!world->has_link) {
+        probe self = {.world = world};
+        world->link = (lmn_link){0};
+        status = lmn_world_size(world) < 2 ? LMN_OK : measure(&self, &world->link, err);
+        world->has_link = status == LMN_OK;
+        lmn_collective_destroy(self.sum);
+        lmn_collective_destroy(self.gather);
+        lmn_free(self.send);
+        lmn_free(self.recv);
     }
-    lmn_collective_destroy(self.sum);
-    lmn_collective_destroy(self.gather);
-    lmn_free(self.send);
-    lmn_free(self.recv);
+    *link_out = world->link;
     return status;
 }

@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 /* Beats within the time that is allowed, and their spacing at most. */
-enum { BEATS = 10, NAMED_MAX = 4 };
+enum { BEATS = 10, MISSED = 3, NAMED_MAX = 4 };
 static const double BEAT_S = 1.0;
 /* A rank that has ended may have said why, and its launcher may be ending us already. */
 static const double GRACE_S = 1.0;
@@ -203,6 +203,19 @@ static void tell_all(lmn_watch *watch, const lmn__letter *letter)
     }
 }
 
+/* Whether all have been heard from just now. One that has not may be what the others wait for: it
+   will speak, or be silent for too long. */
+static bool are_all_heard(const lmn_watch *watch, double now)
+{
+    for (size_t i = 0; i < watch->n_subjects; i++) {
+        const subject *s = &watch->subjects[i];
+        if (!s->has_left && now - s->heard_at > MISSED * watch->interval) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Whether the run is over, by what this rank knows. */
 static bool judge(lmn_watch *watch, double now)
 {
@@ -217,7 +230,8 @@ static bool judge(lmn_watch *watch, double now)
     if (describe_silent(watch, now, text) > 0) {
         add(text, "; rank %d on %s is at ", watch->world->rank, host_of(watch, watch->world->rank));
         add_position(text, &own);
-    } else if (watch->world->rank == 0 && now - watch->moved_at > watch->options.seconds) {
+    } else if (watch->world->rank == 0 && now - watch->moved_at > watch->options.seconds &&
+               are_all_heard(watch, now)) {
         describe_stall(watch, now, text);
     } else {
         return false;

@@ -16,6 +16,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The layout of one level. */
+static const char flat[] = "flat";
+
 /* "[3, 4]" */
 static void format_shape(const lmn__h5_shape *shape, char text[256])
 {
@@ -82,14 +85,27 @@ static lmn_status check_opened_array(hid_t dataset, const lmn__state_array *arra
     return status;
 }
 
+/* Of a file with rows that are cut anew. */
+static lmn_status check_workers(const lmn__rows *rows, lmn_error *err)
+{
+    if (rows->workers > 0 && rows->workers <= rows->ranks) {
+        return LMN_OK;
+    }
+    return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                         "written by %" PRIu64
+                         " ranks with another hierarchy, of which it does not "
+                         "say how many had states; run with the same ranks on the same nodes",
+                         rows->ranks);
+}
+
 static lmn_status check_array(hid_t file, const lmn__state_array *array, const lmn__rows *rows,
                               int size, lmn_error *err)
 {
     if (!lmn__array_is_read(file, array, rows)) {
         return LMN_OK;
     }
-    if (array->kind == LMN_STATE_PER_RANK && rows->rule != LMN__ROWS_STAY &&
-        array->elastic != LMN_ELASTIC_MEAN) {
+    const bool is_cut = array->kind == LMN_STATE_PER_RANK && rows->rule != LMN__ROWS_STAY;
+    if (is_cut && array->elastic != LMN_ELASTIC_MEAN) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "written by %" PRIu64 " ranks and read by %d: '%s' belongs to single "
                              "ranks; run with %" PRIu64 " ranks on the same nodes",
@@ -102,20 +118,28 @@ static lmn_status check_array(hid_t file, const lmn__state_array *array, const l
     if (dataset < 0) {
         return lmn_error_set(err, LMN_ERR_SHAPE, "'%s' is not an array in the file", array->name);
     }
-    const lmn_status status = check_opened_array(dataset, array, rows->ranks, err);
+    lmn_status status = is_cut ? check_workers(rows, err) : LMN_OK;
+    if (status == LMN_OK) {
+        status = check_opened_array(dataset, array, rows->ranks, err);
+    }
     lmn__h5_close(dataset);
     return status;
 }
 
-/* Files that do not say have the layout of one level. */
-static lmn_status read_layout(hid_t file, char **layout_out, uint64_t *workers, lmn_error *err)
+/* Files that do not say have the layout of one level; older ones of two levels do not say how many
+ * workers there were, and get 0. */
+static lmn_status read_layout(hid_t file, char **layout_out, lmn__rows *rows, lmn_error *err)
 {
     lmn_status status = LMN_OK;
+    rows->workers = rows->ranks;
     if (lmn__h5_has_attribute(file, "hierarchy")) {
         status = lmn__h5_read_text(file, "hierarchy", layout_out, err);
     }
     if (status == LMN_OK && lmn__h5_has_attribute(file, "workers")) {
-        status = lmn__h5_read_u64(file, "workers", workers, err);
+        return lmn__h5_read_u64(file, "workers", &rows->workers, err);
+    }
+    if (status == LMN_OK && *layout_out != NULL && strcmp(*layout_out, flat) != 0) {
+        rows->workers = 0;
     }
     return status;
 }
@@ -126,17 +150,11 @@ static lmn_status find_rows(hid_t file, const lmn_state *state, int size, lmn__r
 {
     char *layout = NULL;
     lmn_status status = lmn__h5_read_u64(file, "ranks", &rows_out->ranks, err);
-    rows_out->workers = rows_out->ranks;
     if (status == LMN_OK) {
-        status = read_layout(file, &layout, &rows_out->workers, err);
+        status = read_layout(file, &layout, rows_out, err);
     }
-    const char *found = layout == NULL ? "flat" : layout;
+    const char *found = layout == NULL ? flat : layout;
     const uint64_t workers = lmn__state_workers(state, size);
-    if (status == LMN_OK && (rows_out->workers == 0 || rows_out->workers > rows_out->ranks)) {
-        status =
-            lmn_error_set(err, LMN_ERR_FORMAT, "%" PRIu64 " ranks cannot have %" PRIu64 " workers",
-                          rows_out->ranks, rows_out->workers);
-    }
     if (rows_out->ranks == (uint64_t)size && strcmp(found, lmn__state_layout(state)) == 0) {
         rows_out->rule = LMN__ROWS_STAY;
     } else if (rows_out->workers == rows_out->ranks && workers == (uint64_t)size) {
@@ -245,7 +263,7 @@ lmn_status lmn_checkpoint_read(lmn_world *world, const char *path, lmn_state *st
     uint64_t *values = lmn_alloc(state->numbers.count + ROW_NUMBERS, sizeof *values, err);
     const lmn__h5_quiet quiet = lmn__h5_quiet_begin();
     status = lmn_agree(world, values == NULL ? LMN_ERR_MEMORY : LMN_OK, err);
-    if (status == LMN_OK) {
+    if (status == LMN_OK && values != NULL) {
         status = check_together(world, path, state, values, err);
     }
     if (status == LMN_OK && values != NULL) {

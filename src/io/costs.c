@@ -1,5 +1,5 @@
 /*
- * Reading a stated allocation problem from an HDF5 file.
+ * Reading a stated allocation problem from an HDF5 file, or that of a decision of a run.
  *
  * Such files come from scripts, so any numeric type is taken and everything is checked: a wrong
  * number in a cost table would only show as a strange choice of levels.
@@ -9,8 +9,10 @@
 #include "lamina/costs.h"
 
 #include "h5_internal.h"
+#include "lamina/inspect.h"
 #include "lamina/memory.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -24,20 +26,23 @@ typedef struct found_array {
     H5T_class_t class;
     bool is_unsigned;
     lmn__h5_shape shape;
+    hid_t row, memory; /* owned; dataspaces of what is read, H5S_ALL where all is */
 } found_array;
 
 static lmn_status find_array(hid_t file, const char *name, int n_dims, found_array *array_out,
                              lmn_error *err)
 {
-    found_array array = {.name = name, .dataset = H5I_INVALID_HID};
+    found_array array = {
+        .name = name, .dataset = H5I_INVALID_HID, .row = H5S_ALL, .memory = H5S_ALL};
     if (lmn__h5_has_object(file, name)) {
         array.dataset = H5Dopen2(file, name, H5P_DEFAULT);
     }
     *array_out = array;
     if (array.dataset < 0) {
         return lmn_error_set(err, LMN_ERR_FORMAT,
-                             "there is no array '%s'; /bytes and /error hold layers x levels, and "
-                             "/static_level holds layers",
+                             "there is no array '%s'; a table has /bytes and /error, layers x "
+                             "levels, and /static_level, layers; results have /decisions when "
+                             "the allocator decided on levels",
                              name);
     }
     const hid_t type = H5Dget_type(array.dataset);
@@ -61,7 +66,7 @@ static lmn_status find_array(hid_t file, const char *name, int n_dims, found_arr
 
 static lmn_status read_as(const found_array *array, hid_t type, void *values, lmn_error *err)
 {
-    if (H5Dread(array->dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) {
+    if (H5Dread(array->dataset, type, array->memory, array->row, H5P_DEFAULT, values) < 0) {
         return lmn__h5_error(err, LMN_ERR_FORMAT, "'%s' cannot be read", array->name);
     }
     return LMN_OK;
@@ -76,6 +81,7 @@ static lmn_status refuse_number(const found_array *array, size_t index, const ch
                              value, wanted);
     }
     const size_t n_levels = (size_t)array->shape.dims[1];
+    assert(n_levels > 0); /* there is a number to refuse */
     return lmn_error_set(err, LMN_ERR_FORMAT, "'%s' of layer %zu at level %zu is %s; %s",
                          array->name, index / n_levels, index % n_levels, value, wanted);
 }
@@ -139,7 +145,8 @@ static lmn_status read_static_levels(const found_array *array, lmn_costs *costs,
     lmn_status status = read_whole(array, levels, err);
     for (size_t i = 0; i < costs->n_layers && status == LMN_OK; i++) {
         if (levels[i] >= costs->n_levels) {
-            char text[32], wanted[64];
+            char text[32];
+            char wanted[64];
             (void)snprintf(text, sizeof text, "%llu", (unsigned long long)levels[i]);
             (void)snprintf(wanted, sizeof wanted, "there are %zu levels, counted from 0",
                            costs->n_levels);
@@ -154,6 +161,10 @@ static lmn_status read_static_levels(const found_array *array, lmn_costs *costs,
 
 /* The three arrays, in this order. */
 enum { BYTES = 0, ERROR = 1, STATIC_LEVEL = 2, N_ARRAYS = 3 };
+
+static const char *const stated_names[N_ARRAYS] = {"/bytes", "/error", "/static_level"};
+static const char *const decision_names[N_ARRAYS] = {
+    "/decisions/level_bytes", "/decisions/level_error", "/decisions/static_level"};
 
 static lmn_status check_shapes(const found_array *arrays, lmn_error *err)
 {
@@ -192,16 +203,77 @@ static lmn_status read_arrays(const found_array *arrays, lmn_costs *costs, lmn_e
     return status == LMN_OK ? read_static_levels(&arrays[STATIC_LEVEL], costs, err) : status;
 }
 
-static lmn_status read_file(hid_t file, lmn_costs *costs, lmn_error *err)
+/* ---- results ---- */
+
+/* The shapes of one row of /decisions, as if it were a file of its own; and which row it is. */
+static lmn_status pick_decision(found_array *arrays, uint64_t decision, uint64_t *row_out,
+                                lmn_error *err)
 {
-    static const char *const names[N_ARRAYS] = {"/bytes", "/error", "/static_level"};
+    const uint64_t n_rows = arrays[STATIC_LEVEL].shape.dims[0];
+    const uint64_t layers = arrays[STATIC_LEVEL].shape.dims[1];
+    const uint64_t entries = arrays[BYTES].shape.dims[1];
+    if (decision > n_rows || n_rows == 0) {
+        return lmn_error_set(err, LMN_ERR_FORMAT, "there is no decision %llu: the run made %llu",
+                             (unsigned long long)decision, (unsigned long long)n_rows);
+    }
+    *row_out = decision == 0 ? n_rows - 1 : decision - 1;
+    if (layers == 0 || entries % layers != 0 || arrays[ERROR].shape.dims[1] != entries) {
+        return lmn_error_set(err, LMN_ERR_FORMAT, "the columns of /decisions do not fit");
+    }
+    for (size_t i = 0; i < N_ARRAYS; i++) {
+        arrays[i].shape = (lmn__h5_shape){.n_dims = 2, .dims = {layers, entries / layers}};
+    }
+    arrays[STATIC_LEVEL].shape = (lmn__h5_shape){.n_dims = 1, .dims = {layers}};
+    return LMN_OK;
+}
+
+/* Read from this row only. */
+static lmn_status select_row(found_array *array, uint64_t row, lmn_error *err)
+{
+    const hsize_t start[2] = {row, 0};
+    const hsize_t count[2] = {1, lmn__h5_elements(&array->shape)};
+    array->row = H5Dget_space(array->dataset);
+    array->memory = H5Screate_simple(1, &count[1], NULL);
+    if (array->row < 0 || array->memory < 0 ||
+        H5Sselect_hyperslab(array->row, H5S_SELECT_SET, start, NULL, count, NULL) < 0) {
+        return lmn__h5_error(err, LMN_ERR_FORMAT, "'%s' cannot be read", array->name);
+    }
+    return LMN_OK;
+}
+
+static lmn_status pick_rows(found_array *arrays, uint64_t decision, lmn_error *err)
+{
+    uint64_t row = 0;
+    lmn_status status = pick_decision(arrays, decision, &row, err);
+    for (size_t i = 0; i < N_ARRAYS && status == LMN_OK; i++) {
+        status = select_row(&arrays[i], row, err);
+    }
+    return status;
+}
+
+/* ---- files ---- */
+
+static bool is_results(hid_t file, const char *path)
+{
+    lmn_file_kind kind = LMN_FILE_DATASET;
+    lmn_error none = lmn_error_none();
+    return lmn__h5_kind(file, path, &kind, &none) == LMN_OK && kind == LMN_FILE_RESULTS;
+}
+
+static lmn_status read_file(hid_t file, bool from_results, uint64_t decision, lmn_costs *costs,
+                            lmn_error *err)
+{
+    const char *const *names = from_results ? decision_names : stated_names;
     found_array arrays[N_ARRAYS];
     size_t n_found = 0;
     lmn_status status = LMN_OK;
     while (n_found < N_ARRAYS && status == LMN_OK) {
-        status = find_array(file, names[n_found], n_found == STATIC_LEVEL ? 1 : 2, &arrays[n_found],
-                            err);
+        const int n_dims = n_found == STATIC_LEVEL && !from_results ? 1 : 2;
+        status = find_array(file, names[n_found], n_dims, &arrays[n_found], err);
         n_found++;
+    }
+    if (status == LMN_OK && from_results) {
+        status = pick_rows(arrays, decision, err);
     }
     if (status == LMN_OK) {
         status = check_shapes(arrays, err);
@@ -210,19 +282,21 @@ static lmn_status read_file(hid_t file, lmn_costs *costs, lmn_error *err)
         status = read_arrays(arrays, costs, err);
     }
     for (size_t i = 0; i < n_found; i++) {
+        lmn__h5_close(arrays[i].row);
+        lmn__h5_close(arrays[i].memory);
         lmn__h5_close(arrays[i].dataset);
     }
     return status;
 }
 
-lmn_status lmn_costs_read(const char *path, lmn_costs *costs_out, lmn_error *err)
+lmn_status lmn_costs_read(const char *path, uint64_t decision, lmn_costs *costs_out, lmn_error *err)
 {
     const lmn__h5_quiet quiet = lmn__h5_quiet_begin();
     hid_t file = H5I_INVALID_HID;
     lmn_costs costs = {0};
     lmn_status status = lmn__h5_open(path, &file, err);
     if (status == LMN_OK) {
-        status = read_file(file, &costs, err);
+        status = read_file(file, is_results(file, path), decision, &costs, err);
         if (status != LMN_OK) {
             lmn_error_add_context(err, "'%s'", path);
         }
@@ -242,4 +316,36 @@ void lmn_costs_free(lmn_costs *costs)
     lmn_free(costs->error);
     lmn_free(costs->static_level);
     *costs = (lmn_costs){0};
+}
+
+lmn_status lmn_costs_join(lmn_costs *costs, const lmn_costs *other, lmn_error *err)
+{
+    if (costs->n_layers != other->n_layers) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "tables of %zu and of %zu layers cannot be joined", costs->n_layers,
+                             other->n_layers);
+    }
+    const size_t n_levels = costs->n_levels + other->n_levels;
+    uint64_t *bytes = lmn_alloc(costs->n_layers * n_levels, sizeof *bytes, err);
+    double *error = lmn_alloc(costs->n_layers * n_levels, sizeof *error, err);
+    if (bytes == NULL || error == NULL) {
+        lmn_free(bytes);
+        lmn_free(error);
+        return LMN_ERR_MEMORY;
+    }
+    for (size_t cell = 0; cell < costs->n_layers * n_levels; cell++) {
+        const size_t layer = cell / n_levels;
+        const size_t level = cell % n_levels;
+        const bool is_own = level < costs->n_levels;
+        const size_t from = is_own ? layer * costs->n_levels + level
+                                   : layer * other->n_levels + level - costs->n_levels;
+        bytes[cell] = is_own ? costs->bytes[from] : other->bytes[from];
+        error[cell] = is_own ? costs->error[from] : other->error[from];
+    }
+    lmn_free(costs->bytes);
+    lmn_free(costs->error);
+    costs->bytes = bytes;
+    costs->error = error;
+    costs->n_levels = n_levels;
+    return LMN_OK;
 }

@@ -55,6 +55,7 @@ static lmn_status take_memory(lmn__convex_channel *channel, lmn_error *err)
     const size_t dimension = channel->shape.count;
     channel->rounded = lmn_alloc(own * dimension, sizeof(float), err);
     channel->decoded = lmn_alloc(dimension, sizeof(float), err);
+    channel->widened = lmn_alloc(dimension, sizeof(double), err);
     channel->memory =
         lmn_alloc(channel->messages * own * channel->memory_count, sizeof(float), err);
     channel->scratch = lmn_alloc(own, channel->scratch_bytes, err);
@@ -62,8 +63,9 @@ static lmn_status take_memory(lmn__convex_channel *channel, lmn_error *err)
         lmn_alloc(LMN__CHANNEL_ROUNDS_MAX * channel->problem->workers, channel->round_bytes, err);
     channel->round_sum = lmn_alloc(LMN__CHANNEL_ROUNDS_MAX, channel->round_bytes, err);
     const bool has_all = channel->rounded != NULL && channel->decoded != NULL &&
-                         channel->memory != NULL && channel->scratch != NULL &&
-                         channel->round_own != NULL && channel->round_sum != NULL;
+                         channel->widened != NULL && channel->memory != NULL &&
+                         channel->scratch != NULL && channel->round_own != NULL &&
+                         channel->round_sum != NULL;
     return has_all ? LMN_OK : LMN_ERR_MEMORY;
 }
 
@@ -114,6 +116,7 @@ void lmn__convex_channel_destroy(lmn__convex_channel *channel)
     lmn__convex_exchange_destroy(&channel->exchange);
     lmn_free(channel->rounded);
     lmn_free(channel->decoded);
+    lmn_free(channel->widened);
     lmn_free(channel->memory);
     lmn_free(channel->scratch);
     lmn_free(channel->round_own);
@@ -187,26 +190,34 @@ bool lmn__channel_is_own(const lmn__convex_channel *channel, size_t worker)
 }
 
 /* Take note of D_i of one worker. */
-void lmn__channel_take_sent(const lmn__convex_channel *channel, lmn__convex_sending *sending,
-                            size_t worker, const double *whole, const float *decoded)
+static void take_sent(const lmn__convex_channel *channel, lmn__convex_sending *sending,
+                      size_t worker, const double *sent)
 {
     const size_t dimension = channel->shape.count;
-    double *const tracked = sending->tracked == NULL ? NULL : sending->tracked + worker * dimension;
-    double *const own = lmn__channel_is_own(channel, worker)
-                            ? sending->sent + (worker - channel->problem->own.first) * dimension
-                            : NULL;
-    for (size_t i = 0; i < dimension; i++) {
-        const double sent = whole != NULL ? whole[i] : (double)decoded[i];
-        double term = sent;
-        if (tracked != NULL) {
-            term = sending->renews ? sent : tracked[i] + sent;
-            tracked[i] = term;
-        }
-        sending->mean[i] += term;
-        if (own != NULL) {
-            own[i] = sent;
-        }
+    if (lmn__channel_is_own(channel, worker)) {
+        const size_t part = worker - channel->problem->own.first;
+        memcpy(sending->sent + part * dimension, sent, dimension * sizeof *sent);
     }
+    if (sending->tracked == NULL) {
+        for (size_t i = 0; i < dimension; i++) {
+            sending->mean[i] += sent[i];
+        }
+        return;
+    }
+    double *const tracked = sending->tracked + worker * dimension;
+    for (size_t i = 0; i < dimension; i++) {
+        tracked[i] = sending->renews ? sent[i] : tracked[i] + sent[i];
+        sending->mean[i] += tracked[i];
+    }
+}
+
+void lmn__channel_take_sent(const lmn__convex_channel *channel, lmn__convex_sending *sending,
+                            size_t worker, const float *sent)
+{
+    for (size_t i = 0; i < channel->shape.count; i++) {
+        channel->widened[i] = (double)sent[i];
+    }
+    take_sent(channel, sending, worker, channel->widened);
 }
 
 void lmn__channel_finish_mean(const lmn__convex_channel *channel, lmn__convex_sending *sending)
@@ -253,9 +264,14 @@ static lmn_status send_whole(lmn__convex_channel *channel, lmn__convex_sending *
         return status;
     }
     for (size_t worker = 0; worker < channel->problem->workers; worker++) {
+        /* Messages are aligned for it. */
         const void *const message = exchange->messages[worker];
         channel->bytes_sent += exchange->bytes[worker];
-        lmn__channel_take_sent(channel, sending, worker, channel->is_f32 ? NULL : message, message);
+        if (channel->is_f32) {
+            lmn__channel_take_sent(channel, sending, worker, message);
+        } else {
+            take_sent(channel, sending, worker, message);
+        }
     }
     lmn__channel_finish_mean(channel, sending);
     return LMN_OK;
@@ -305,7 +321,7 @@ static lmn_status decode(lmn__convex_channel *channel, lmn__convex_sending *send
     memset(channel->decoded, 0, channel->shape.count * sizeof(float));
     lmn_compressor_decode_add(channel->compressor, &job, 1.0F, channel->decoded);
     channel->bytes_sent += job.payload_bytes;
-    lmn__channel_take_sent(channel, sending, worker, NULL, channel->decoded);
+    lmn__channel_take_sent(channel, sending, worker, channel->decoded);
     return LMN_OK;
 }
 

@@ -31,9 +31,9 @@ bool lmn__channel_is_silent(const lmn__convex_channel *channel, const lmn__conve
 
 bool lmn__channel_is_own(const lmn__convex_channel *channel, size_t worker);
 
-/** Take note of D_i of a worker, in order; `whole` in f64 where it is not NULL, else `decoded`. */
+/** Take note of D_i of a worker, in order. sent [dimension] */
 void lmn__channel_take_sent(const lmn__convex_channel *channel, lmn__convex_sending *sending,
-                            size_t worker, const double *whole, const float *decoded);
+                            size_t worker, const float *sent);
 
 /** After all workers: sums become means. */
 void lmn__channel_finish_mean(const lmn__convex_channel *channel, lmn__convex_sending *sending);

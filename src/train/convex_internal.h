@@ -200,8 +200,9 @@ typedef struct lmn__convex_channel {
     uint64_t seed;
     size_t messages; /* that a worker sends in a step */
     lmn__convex_exchange exchange;
-    float *rounded; /* [own workers x dimension] owned; vectors as compressors get them */
-    float *decoded; /* [dimension] owned */
+    float *rounded;  /* [own workers x dimension] owned; vectors as compressors get them */
+    float *decoded;  /* [dimension] owned; D_i of one worker */
+    double *widened; /* [dimension] owned; the same in f64 */
     size_t memory_count;
     float *memory; /* [messages x own workers x memory_count] owned */
     size_t scratch_bytes;

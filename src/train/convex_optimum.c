@@ -226,9 +226,11 @@ lmn_status lmn_convex_optimum(lmn_convex_problem *problem, double *x_out, lmn_er
         status = take_memory(&n, err);
     }
     status = lmn_agree(problem->world, status, err);
-    if (status == LMN_OK) {
-        status = minimise(&n, err);
+    if (status != LMN_OK || n.x == NULL) {
+        lmn_free(n.memory);
+        return status;
     }
+    status = minimise(&n, err);
     if (status == LMN_OK) {
         memcpy(x_out, n.x, bytes);
     }

@@ -223,11 +223,12 @@ lmn_status lmn_convex_problem_create(lmn_world *world, const lmn_convex_problem_
         status = make(problem, options, err);
     }
     status = lmn_agree(world, status, err);
-    if (status == LMN_OK) {
-        status = lmn__convex_exchange_create(world, problem->workers,
-                                             (problem->dimension + 1) * sizeof(double),
-                                             &problem->vectors, err);
+    if (status != LMN_OK || problem == NULL) {
+        lmn_convex_problem_destroy(problem);
+        return status;
     }
+    status = lmn__convex_exchange_create(
+        world, problem->workers, (problem->dimension + 1) * sizeof(double), &problem->vectors, err);
     uint64_t samples[1] = {0};
     for (size_t i = 0; status == LMN_OK && i < problem->own.count; i++) {
         samples[0] += problem->parts[i].matrix.rows;

@@ -179,7 +179,7 @@ lmn_status lmn__channel_send_rounds(lmn__convex_channel *channel, lmn__convex_se
         const lmn_rounds_job job = job_of(channel, sending, worker);
         lmn_compressor_rounds_sent(channel->compressor, &job, 0, channel->shape.count,
                                    channel->decoded);
-        lmn__channel_take_sent(channel, sending, worker, NULL, channel->decoded);
+        lmn__channel_take_sent(channel, sending, worker, channel->decoded);
     }
     lmn__channel_finish_mean(channel, sending);
     for (size_t part = 0; part < channel->problem->own.count; part++) {

@@ -117,7 +117,7 @@ static void commit(lmn__exchange *exchange)
             divide(layer->average, layer->count, exchange->reducer->size);
         }
         lmn__layer_advance(layer, 0, layer->count, layer->vector, layer->vector);
-        if (layer->tracked != NULL) {
+        if (layer->tracked != NULL && !layer->rests) {
             memcpy(layer->tracked, layer->average, layer->count * sizeof(float));
         }
     }

@@ -146,6 +146,7 @@ static lmn_status create_choosers(lmn_profile *profile, double alpha, lmn_error 
 static lmn_status complete(lmn_profile *profile, const lmn_dataset *dataset,
                            const lmn_profile_options *options, lmn_error *err)
 {
+    profile->reducer->timing->is_silent = true;
     lmn_status status = lmn__learner_bind_gradients(&profile->learner, profile->reducer, err);
     if (status == LMN_OK) {
         status = open_reader(profile, dataset, err);

@@ -197,6 +197,7 @@ static lmn_status prepare(lmn_reducer *reducer, const lmn_reducer_layer *layers,
     for (size_t i = 0; i < reducer->n_layers; i++) {
         lmn__layer *layer = &reducer->layers[i];
         layer->feedback = layer->small ? reducer->passthrough : reducer->feedback;
+        layer->owes_nothing = true;
     }
     lmn__reducer_size_buckets(reducer);
     status = lmn__reducer_take_memory(reducer, err);
@@ -364,7 +365,7 @@ float *lmn_reducer_gradient(lmn_reducer *reducer, size_t layer)
 const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer)
 {
     const lmn__layer *found = &reducer->layers[layer];
-    return found->tracked != NULL ? found->tracked : found->average;
+    return found->tracked != NULL && !found->rests ? found->tracked : found->average;
 }
 
 size_t lmn_reducer_layer_count(const lmn_reducer *reducer)

@@ -29,38 +29,33 @@ static void fill_costs(lmn_reducer *reducer, size_t n_levels)
     }
 }
 
-/* The table of a decision; `uniform` [n_layers] and `timings` are to outlast it. */
-static lmn_cost_table table_of(const lmn_reducer *reducer, size_t n_levels, size_t *uniform,
-                               const lmn_cost_timings *timings)
+lmn_cost_table lmn_reducer_costs(const lmn_reducer *reducer)
 {
-    for (size_t i = 0; i < reducer->n_layers; i++) {
-        uniform[i] =
-            reducer->layers[i].small ? 0 : lmn_compressor_static_level(reducer->compressor);
-    }
     return (lmn_cost_table){.n_layers = reducer->n_layers,
-                            .n_levels = n_levels,
+                            .n_levels = lmn_compressor_level_count(reducer->compressor),
                             .bytes = reducer->costs,
                             .error = reducer->curves,
                             .energy = reducer->energies,
                             .memory = reducer->allocator_memory,
-                            .static_level = uniform,
-                            .timings = timings};
+                            .static_level = reducer->decision + reducer->n_layers};
 }
 
-static lmn_status decide(lmn_reducer *reducer, size_t n_levels, lmn_allocation_report *report,
-                         lmn_error *err)
+static lmn_status decide(lmn_reducer *reducer, lmn_allocation_report *report, lmn_error *err)
 {
     size_t *const levels = reducer->decision;
     size_t *const uniform = reducer->decision + reducer->n_layers;
     for (size_t i = 0; i < reducer->n_layers; i++) {
         levels[i] = (size_t)reducer->levels[i];
+        uniform[i] =
+            reducer->layers[i].small ? 0 : lmn_compressor_static_level(reducer->compressor);
     }
-    lmn_cost_timings timings = {0};
+    lmn_cost_table table = lmn_reducer_costs(reducer);
+    lmn_cost_timings timings;
     const bool has_times = reducer->timing != NULL;
     if (has_times) {
         timings = lmn__timing_tables(reducer, &reducer->timing->link, reducer->team.size);
+        table.timings = &timings;
     }
-    const lmn_cost_table table = table_of(reducer, n_levels, uniform, has_times ? &timings : NULL);
     const lmn_status status = lmn_allocator_decide(reducer->allocator, &table, levels, report, err);
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         reducer->levels[i] = levels[i];
@@ -94,10 +89,9 @@ static lmn_status gather_curves(lmn_reducer *reducer, size_t n_levels, lmn_error
 }
 
 /* Decide, and make sure that all ranks decided alike. Collective. */
-static lmn_status settle_levels(lmn_reducer *reducer, size_t n_levels, lmn_step_report *report,
-                                lmn_error *err)
+static lmn_status settle_levels(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
 {
-    const lmn_status status = decide(reducer, n_levels, &report->allocation, err);
+    const lmn_status status = decide(reducer, &report->allocation, err);
     if (status == LMN_ERR_NONFINITE) {
         /* The same table on all ranks, so the same outcome: the plan stays as it is. */
         return LMN_OK;
@@ -111,15 +105,14 @@ static lmn_status settle_levels(lmn_reducer *reducer, size_t n_levels, lmn_step_
 }
 
 /* A plan that was slower than dense is replaced at once, by the curves that chose it. */
-static lmn_status judge(lmn_reducer *reducer, size_t n_levels, lmn_step_report *report,
-                        lmn_error *err)
+static lmn_status judge(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
 {
     bool reverted = false;
     const lmn_status status = lmn__timing_judge(reducer, &reverted, err);
     if (status != LMN_OK || !reverted || !reducer->timing->has_curves) {
         return status;
     }
-    return settle_levels(reducer, n_levels, report, err);
+    return settle_levels(reducer, report, err);
 }
 
 bool lmn__reducer_adjusts(const lmn_reducer *reducer)
@@ -131,7 +124,7 @@ static lmn_status adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_erro
 {
     const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
     if (lmn__timing_is_due(reducer)) {
-        const lmn_status status = judge(reducer, n_levels, report, err);
+        const lmn_status status = judge(reducer, report, err);
         if (status != LMN_OK) {
             return status;
         }
@@ -146,7 +139,7 @@ static lmn_status adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_erro
     if (status != LMN_OK || (reducer->timing != NULL && !lmn__timing_is_complete(reducer))) {
         return status;
     }
-    return settle_levels(reducer, n_levels, report, err);
+    return settle_levels(reducer, report, err);
 }
 
 lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)

@@ -55,5 +55,6 @@ void lmn__reducer_commit(lmn_reducer *reducer)
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->layers[i].compressed_steps += reducer->layers[i].travel_level != 0 ? 1 : 0;
     }
+    lmn__reducer_note_debts(reducer);
     reducer->applied_steps++;
 }

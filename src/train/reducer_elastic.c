@@ -61,7 +61,7 @@ lmn_status lmn_reducer_recut(lmn_reducer *reducer, lmn_error *err)
     status = lmn_agree(reducer->world, status, err);
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         lmn__layer *layer = &reducer->layers[i];
-        if (!layer->small && layer->leads) {
+        if (sum != NULL && mean != NULL && !layer->small && layer->leads) {
             status = form_mean(reducer, layer, sum, mean, err);
         }
     }

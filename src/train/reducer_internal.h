@@ -43,6 +43,8 @@ typedef struct lmn__layer {
     size_t travel_level; /* of the open or last step; differs from the plan while warming up */
     double eta;          /* at travel_level */
     bool is_first;       /* the open step is the first of a run that starts dense */
+    bool owes_nothing;   /* no error is left from earlier steps */
+    bool rests;          /* dense without feedback, see reducer_rest.c */
     uint64_t message_bytes;
     const lmn_feedback *feedback; /* borrowed; of a small layer `none` */
     float *own;                   /* gradient of this rank, where the caller puts it */
@@ -130,6 +132,7 @@ struct lmn_reducer {
     uint64_t *costs;          /* [n_layers][n_levels] bytes */
     size_t *decision;         /* [n_layers] levels in, levels out */
     uint64_t applied_steps;
+    bool last_applied; /* the step before counts */
     uint64_t observed_steps;
     /* The open step. */
     bool open;
@@ -172,6 +175,14 @@ void lmn__reducer_commit(lmn_reducer *reducer);
 #define LMN__NO_HAND SIZE_MAX
 lmn_status lmn__reducer_deal_curves(lmn_reducer *reducer, lmn_error *err);
 lmn_status lmn__reducer_take_curves(lmn_reducer *reducer, size_t n_levels, lmn_error *err);
+
+/* reducer_rest.c: local. Before a layer's vector of the last step is lost: bring its states up to
+ * date. The same on all ranks. */
+void lmn__layer_wake(lmn_reducer *reducer, lmn__layer *layer);
+/* After travel levels are known: layers that owe nothing and travel dense. */
+void lmn__reducer_lay_to_rest(lmn_reducer *reducer);
+/* In the commit. */
+void lmn__reducer_note_debts(lmn_reducer *reducer);
 
 /* reducer_adjust.c: collective. */
 lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err);

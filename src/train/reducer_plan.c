@@ -268,6 +268,9 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
         layer->is_first =
             reducer->applied_steps == 0 && lmn_feedback_starts_dense(reducer->feedback);
         const size_t level = next_travel_level(reducer, i);
+        if (level != 0) {
+            lmn__layer_wake(reducer, layer);
+        }
         if (!reducer->is_laid_out || level != layer->travel_level) {
             set_travel_level(reducer, layer, level);
             changed = true;
@@ -279,6 +282,7 @@ void lmn__reducer_set_travel_levels(lmn_reducer *reducer)
         lay_out_bucket(reducer, &reducer->buckets[i]);
     }
     reducer->is_laid_out = true;
+    lmn__reducer_lay_to_rest(reducer);
 }
 
 void lmn__reducer_try_level(lmn_reducer *reducer, lmn__bucket *bucket, size_t level)

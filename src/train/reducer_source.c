@@ -10,21 +10,18 @@
 
 #include <string.h>
 
-static const float *part_of(const float *array, size_t first)
-{
-    return array == NULL ? NULL : array + first;
-}
-
+/* Member by member: filling the whole with zeros first would take longer than a short tile. */
 static lmn_feedback_tile tile_of(const lmn__layer *layer, size_t first, size_t count)
 {
-    lmn_feedback_tile tile = {.count = count,
-                              .eta = layer->eta,
-                              .first = layer->is_first,
-                              .whole = layer->travel_level == 0,
-                              .past_caches = layer->count >= LMN__FAR_COUNT,
-                              .gradient = layer->gradient + first};
+    lmn_feedback_tile tile;
+    tile.count = count;
+    tile.eta = layer->eta;
+    tile.first = layer->is_first;
+    tile.whole = layer->travel_level == 0;
+    tile.past_caches = layer->count >= LMN__FAR_COUNT;
+    tile.gradient = layer->gradient + first;
     for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
-        tile.state[i] = part_of(layer->state[i], first);
+        tile.state[i] = layer->state[i] == NULL ? NULL : layer->state[i] + first;
         tile.next[i] = layer->next[i] == NULL ? NULL : layer->next[i] + first;
     }
     return tile;

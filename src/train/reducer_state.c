@@ -201,11 +201,20 @@ static void settle(lmn_reducer *reducer, bool copy)
 
 void lmn_reducer_settle(lmn_reducer *reducer)
 {
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        lmn__layer_wake(reducer, &reducer->layers[i]);
+    }
     settle(reducer, true);
 }
 
 lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
 {
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        lmn__layer *layer = &reducer->layers[i];
+        layer->owes_nothing = false; /* nobody knows */
+        layer->rests = false;
+        layer->feedback = layer->small ? reducer->passthrough : reducer->feedback;
+    }
     settle(reducer, false); /* what was loaded is in the arrays that the list names */
     if (reducer->shadow != NULL) {
         memset(reducer->shadow, 0, reducer->shadow_count * sizeof *reducer->shadow);

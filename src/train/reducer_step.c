@@ -431,6 +431,7 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
         report.seconds_wait += lmn_clock_seconds() - committed;
     }
     if (status == LMN_OK) {
+        reducer->last_applied = report.applied;
         lmn__timing_finished(reducer, &report);
     }
     /* Also after a skipped step: what was observed before it would be stale at the next decision.

@@ -102,9 +102,20 @@ static bool try_level(lmn_reducer *reducer, const lmn__bucket *bucket, size_t le
     return true;
 }
 
+/* Layers at rest have no feedback, which a compressed step would have. */
+static void set_feedback(lmn_reducer *reducer, const lmn__bucket *bucket, bool is_tried)
+{
+    for (size_t place = 0; place < bucket->layer_count; place++) {
+        lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
+        layer->feedback =
+            layer->small || (layer->rests && !is_tried) ? reducer->passthrough : reducer->feedback;
+    }
+}
+
 void lmn__timing_calibrate(lmn_reducer *reducer, lmn__bucket *bucket)
 {
     lmn__timing *self = reducer->timing;
+    set_feedback(reducer, bucket, true);
     for (size_t level = 1; level < self->n_levels && self->calibrates; level++) {
         lmn__reducer_try_level(reducer, bucket, level);
         lmn__node_sum(reducer, bucket);
@@ -113,6 +124,7 @@ void lmn__timing_calibrate(lmn_reducer *reducer, lmn__bucket *bucket)
         }
     }
     lmn__reducer_try_level(reducer, bucket, 0);
+    set_feedback(reducer, bucket, false);
     for (size_t place = 0; place < bucket->layer_count; place++) {
         reducer->layers[reducer->order[bucket->first_layer + place]].message_bytes = 0;
     }

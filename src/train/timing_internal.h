@@ -70,6 +70,7 @@ struct lmn__timing {
     size_t *bucket_of; /* [n_layers] */
     uint64_t *maxima;  /* [maxima_count] nanoseconds that ranks exchange */
     size_t maxima_count;
+    bool is_silent;  /* decisions are not logged */
     bool has_curves; /* reducer->curves and costs are of a decision made in this process */
 };
 typedef struct lmn__timing lmn__timing;

@@ -48,7 +48,9 @@ void lmn__timing_decided(lmn_reducer *reducer, const lmn_allocation_report *repo
     lmn__timing *self = reducer->timing;
     self->has_curves = true;
     self->predicted = report->seconds;
-    say_decided(reducer, report);
+    if (report->changed && !self->is_silent) {
+        say_decided(reducer, report);
+    }
     if (!compresses(reducer)) {
         self->phase = LMN__PLAN_DENSE;
     } else if (report->changed || self->phase == LMN__PLAN_DENSE) {

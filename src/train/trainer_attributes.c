@@ -91,6 +91,7 @@ static lmn_status set_numbers(const lmn_trainer *trainer, lmn_error *err)
     const named_f64 measures[] = {{"lr", options->lr},
                                   {"epochs", options->epochs},
                                   {"checkpoint_seconds", options->checkpoint_seconds},
+                                  {"failure_seconds", options->failure_seconds},
                                   {"max_seconds", options->max_seconds}};
     const lmn_status status = set_u64s(trainer->records->results, configuration, numbers,
                                        sizeof numbers / sizeof numbers[0], err);

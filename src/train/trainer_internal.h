@@ -97,8 +97,8 @@ typedef struct lmn__identity {
 /* Steps whose bytes are not yet added up over ranks; after so many it is done. */
 #define LMN__RECORD_STEPS 256
 
-/* Cells of a row of /decisions before the levels. */
-#define LMN__DECISION_CELLS 7
+/* Rows that a table can hold back: those that wait and those of the next round. */
+#define LMN__TABLE_ROWS ((size_t)2 * LMN__RECORD_STEPS)
 
 /* One step, for the row in run.h5; times are this rank's. */
 typedef struct lmn__step_record {
@@ -118,8 +118,9 @@ typedef struct lmn__records {
     /* Rank 0 only, and only with a results file. */
     lmn_results *results;
     lmn_table *steps, *evaluations, *levels, *layer_bytes;
-    lmn_table *decisions; /* NULL also where levels are never decided on */
-    lmn_cell *cells;      /* [LMN__DECISION_CELLS + 2 * n_layers] */
+    lmn_table *decisions;     /* NULL also where levels are never decided on */
+    lmn_cell *cells;          /* [1 + 2 * n_layers] */
+    lmn_cell *decision_cells; /* a row of /decisions */
     double flushed_at;
     lmn_status pending;      /* a failure that waits for the next point of agreement */
     lmn_error pending_error; /* its message */
@@ -155,6 +156,7 @@ struct lmn_trainer {
     double started_at;       /* clock at the start of lmn_trainer_run */
     double seconds_before;   /* total seconds of the runs that this one goes on from */
     double checkpoint_at;    /* clock at the last checkpoint */
+    double write_seconds;    /* that it took; 0: this process has written none */
     double step_seconds;     /* of recent steps, smoothed */
     double last_lr;          /* of the last step */
     uint64_t own_bytes_sent; /* by this rank in this process, for progress lines */
@@ -179,6 +181,14 @@ void lmn__learner_update(const lmn__learner *learner, const lmn_reducer *reducer
 lmn_status lmn__learner_add_state(lmn__learner *learner, lmn_state *state, lmn_error *err);
 void lmn__learner_destroy(lmn__learner *learner);
 
+/**
+ * interval.c: seconds of work between two checkpoints that cost the least time in all, writing and
+ * repeating counted, when one takes write_seconds > 0 and failures come failure_seconds > 0 apart.
+ * J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps",
+ * Future Generation Computer Systems 22 (2006) 303-312; its first term is J. W. Young's of 1974.
+ */
+double lmn__checkpoint_interval(double write_seconds, double failure_seconds);
+
 /* trainer_step.c: collective. */
 lmn_status lmn__trainer_step(lmn_trainer *trainer, lmn_error *err);
 
@@ -202,6 +212,10 @@ void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
 void lmn__records_add_evaluation(lmn_trainer *trainer);                           /* local */
 /* Add up bytes over ranks and write rows; to the file, too, when `flush`. Collective. */
 lmn_status lmn__records_gather(lmn_trainer *trainer, bool flush, lmn_error *err);
+
+/* trainer_decisions.c: the table of decisions on levels. Local. */
+lmn_status lmn__decisions_open(lmn_trainer *trainer, lmn_error *err); /* rank 0, file open */
+lmn_status lmn__decisions_add(lmn_trainer *trainer, uint64_t step, lmn_error *err);
 void lmn__records_destroy(lmn__records *records);
 
 /* trainer_shards.c */

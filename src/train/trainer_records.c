@@ -16,9 +16,6 @@
 /* The file is brought up to date at least so often. */
 static const double FLUSH_SECONDS = 60.0;
 
-/* Rows that a table can hold back: those that wait and those of the next round. */
-enum { TABLE_ROWS = 2 * LMN__RECORD_STEPS };
-
 static const lmn_column step_columns[] = {
     {"step", "1", "number of the training step, from 0", LMN_COLUMN_U64, 1},
     {"loss", "nat", "mean loss of the step's global batch, before the update", LMN_COLUMN_F64, 1},
@@ -68,7 +65,7 @@ lmn_status lmn__records_create(lmn_trainer *trainer, lmn_error *err)
     records->n_layers = n;
     records->levels_recorded = lmn_alloc(n, sizeof *records->levels_recorded, err);
     records->levels_now = lmn_alloc(n, sizeof *records->levels_now, err);
-    records->cells = lmn_alloc(LMN__DECISION_CELLS + 2 * n, sizeof *records->cells, err);
+    records->cells = lmn_alloc(1 + 2 * n, sizeof *records->cells, err);
     if (records->levels_recorded == NULL || records->levels_now == NULL || records->cells == NULL) {
         return LMN_ERR_MEMORY;
     }
@@ -87,28 +84,8 @@ void lmn__records_destroy(lmn__records *records)
     lmn_free(records->levels_recorded);
     lmn_free(records->levels_now);
     lmn_free(records->cells);
+    lmn_free(records->decision_cells);
     lmn_free(records);
-}
-
-/* Only of runs that decide: the others have nothing to tell. */
-static lmn_status add_decisions(lmn__records *records, bool decides, lmn_error *err)
-{
-    const lmn_column columns[] = {
-        {"step", "1", "step after which was decided", LMN_COLUMN_U64, 1},
-        {"bytes", "byte", "what all ranks send in a step at the levels chosen", LMN_COLUMN_U64, 1},
-        {"static_bytes", "byte", "the same at the uniform levels", LMN_COLUMN_U64, 1},
-        {"error", "1", "error of the levels chosen, in the allocator's norm", LMN_COLUMN_F64, 1},
-        {"budget", "1", "what the error might be at most", LMN_COLUMN_F64, 1},
-        {"changed", "1", "1: levels differ from those before", LMN_COLUMN_U64, 1},
-        {"seconds", "s", "time of adapting on rank 0", LMN_COLUMN_F64, 1},
-        {"level", "1", "level of each layer of /layers from then on; 0 is dense", LMN_COLUMN_U64,
-         records->n_layers},
-    };
-    _Static_assert(sizeof columns / sizeof columns[0] == LMN__DECISION_CELLS + 1, "cells of a row");
-    return decides ? lmn_results_add_table(records->results, "/decisions", columns,
-                                           sizeof columns / sizeof columns[0], TABLE_ROWS,
-                                           &records->decisions, err)
-                   : LMN_OK;
 }
 
 static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_error *err)
@@ -127,21 +104,22 @@ static lmn_status add_tables(lmn__records *records, const lmn_task *task, lmn_er
         {"bytes", "byte", "message of each layer of /layers on rank 0", LMN_COLUMN_U64,
          records->n_layers},
     };
-    lmn_status status = lmn_results_add_table(records->results, "/steps", step_columns,
-                                              N_STEP_COLUMNS, TABLE_ROWS, &records->steps, err);
+    lmn_status status =
+        lmn_results_add_table(records->results, "/steps", step_columns, N_STEP_COLUMNS,
+                              LMN__TABLE_ROWS, &records->steps, err);
     if (status == LMN_OK) {
         status = lmn_results_add_table(records->results, "/evaluations", columns, n_columns,
-                                       TABLE_ROWS, &records->evaluations, err);
+                                       LMN__TABLE_ROWS, &records->evaluations, err);
     }
     if (status == LMN_OK) {
         status = lmn_results_add_table(records->results, "/levels", level_columns,
-                                       sizeof level_columns / sizeof level_columns[0], TABLE_ROWS,
-                                       &records->levels, err);
+                                       sizeof level_columns / sizeof level_columns[0],
+                                       LMN__TABLE_ROWS, &records->levels, err);
     }
     if (status == LMN_OK) {
         status = lmn_results_add_table(records->results, "/layer_bytes", layer_columns,
-                                       sizeof layer_columns / sizeof layer_columns[0], TABLE_ROWS,
-                                       &records->layer_bytes, err);
+                                       sizeof layer_columns / sizeof layer_columns[0],
+                                       LMN__TABLE_ROWS, &records->layer_bytes, err);
     }
     return status;
 }
@@ -178,7 +156,7 @@ static lmn_status open_file(lmn_trainer *trainer, const lmn_placement *placement
         status = add_tables(records, &trainer->task, err);
     }
     if (status == LMN_OK) {
-        status = add_decisions(records, lmn_reducer_adapts(trainer->reducer), err);
+        status = lmn__decisions_open(trainer, err);
     }
     if (status == LMN_OK) {
         status = drop_rows(trainer, err);
@@ -285,30 +263,6 @@ static void add_layer_bytes(lmn_trainer *trainer, uint64_t step)
     keep_failure(records, lmn_table_append(records->layer_bytes, records->cells, &cause), &cause);
 }
 
-static void add_decision(lmn_trainer *trainer, uint64_t step)
-{
-    lmn__records *records = trainer->records;
-    const lmn_step_report *report = &trainer->report;
-    if (records->decisions == NULL || !report->adjusted) {
-        return;
-    }
-    const lmn_allocation_report *made = &report->allocation;
-    const lmn_cell head[LMN__DECISION_CELLS] = {{.u64 = step},
-                                                {.u64 = made->bytes},
-                                                {.u64 = made->static_bytes},
-                                                {.f64 = made->error},
-                                                {.f64 = made->budget},
-                                                {.u64 = made->changed ? 1 : 0},
-                                                {.f64 = report->seconds_adapt}};
-    memcpy(records->cells, head, sizeof head);
-    for (size_t layer = 0; layer < records->n_layers; layer++) {
-        records->cells[LMN__DECISION_CELLS + layer].u64 =
-            lmn_reducer_level(trainer->reducer, layer);
-    }
-    lmn_error cause = lmn_error_none();
-    keep_failure(records, lmn_table_append(records->decisions, records->cells, &cause), &cause);
-}
-
 void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
 {
     lmn__records *records = trainer->records;
@@ -320,7 +274,8 @@ void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
     if (record->applied) {
         add_levels(trainer, record->step);
     }
-    add_decision(trainer, record->step);
+    lmn_error cause = lmn_error_none();
+    keep_failure(records, lmn__decisions_add(trainer, record->step, &cause), &cause);
 }
 
 void lmn__records_add_evaluation(lmn_trainer *trainer)

@@ -108,6 +108,11 @@ static lmn_status check_amounts(const lmn_trainer_options *options, uint64_t sam
                              "seconds between checkpoints are %g, but must be 0 or more",
                              options->checkpoint_seconds);
     }
+    if (!(options->failure_seconds >= 0.0)) {
+        return lmn_error_set(err, LMN_ERR_ARGUMENT,
+                             "the mean time between failures is %g seconds, but must be 0 or more",
+                             options->failure_seconds);
+    }
     return LMN_OK;
 }
 
@@ -138,8 +143,9 @@ static lmn_status check_options(const lmn_trainer_options *options, const lmn_da
     if (status != LMN_OK) {
         return status;
     }
-    const bool wants_checkpoints =
-        options->resume || options->checkpoint_every > 0 || options->checkpoint_seconds > 0.0;
+    const bool wants_checkpoints = options->resume || options->checkpoint_every > 0 ||
+                                   options->checkpoint_seconds > 0.0 ||
+                                   options->failure_seconds > 0.0;
     if (wants_checkpoints && options->checkpoint_directory == NULL) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "checkpoints are asked for, or to be resumed from, but no checkpoint "

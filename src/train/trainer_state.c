@@ -116,10 +116,12 @@ lmn_status lmn__trainer_checkpoint(lmn_trainer *trainer, lmn_error *err)
     trainer->progress.param_hash = lmn_parameters_hash(trainer->learner.parameters);
     lmn_reducer_settle(trainer->reducer);
     (void)lmn_world_note(trainer->world, &saving);
+    const double start = lmn_clock_seconds();
     const lmn_status status =
         lmn_checkpoint_write(trainer->world, options->checkpoint_directory, trainer->progress.steps,
                              trainer->state, options->checkpoint_keep, err);
     trainer->checkpoint_at = lmn_clock_seconds();
+    trainer->write_seconds = trainer->checkpoint_at - start;
     return status;
 }
 

@@ -13,6 +13,8 @@ fi
 # The stated problems of this test, and bad ones with the message that each must get.
 cat >files.txt <<'END'
 costs | [[10, 6, 3], [7, 5, 2]] | [[1, 2, 4], [1, 3, 5.0]] | [1, 1]
+more | [[4, 9], [1, 6]] | [[0.5, 0], [8, 1]] | [0, 0]
+taller | [[4], [1], [1]] | [[0.5], [8], [8]] | [0, 0, 0]
 squared | [[10, 6, 3], [7, 5, 2]] | [[1, 4, 16], [1, 9, 25.0]] | [1, 1]
 END
 cat >bad.txt <<'END'
@@ -136,6 +138,43 @@ END
 expect 0 "$LAMINA" allocate squared.h5 --norm l2 --json
 cmp -s out.txt answer.json || fail "roots of squares are not the same as what was squared"
 
+check "several files mix their levels"
+expect 0 "$LAMINA" allocate costs.h5 more.h5 --json --out answer.json
+"$PYTHON" - <<'END' || fail "another mix"
+import json
+x = json.load(open("answer.json"))
+assert x["total_bytes"] == 9 and x["total_error"] == 3.5 and x["budget"] == 5, x
+assert x["levels"] == [3, 1] and x["file"] == [1, 0] and x["file_level"] == [0, 1], x
+END
+refused 1 "of 2 and of 3 layers cannot be joined" "$LAMINA" allocate costs.h5 taller.h5
+
+check "a decision of a run, made again from its results"
+make_dataset tiny 256 32 28
+expect 0 "$LAMINA" train vision --data tiny.h5 --model mlp:hidden=64 --batch 32 --steps 12 --threads 1 \
+    --compress topk:density=0.01 --feedback ec --allocate lgreco:warmup=4,every=4,window=2 \
+    --out run.h5
+grep -q '^adapting levels took .* % of training' out.txt || fail "no time of adapting"
+expect 0 "$LAMINA" allocate run.h5 --json --out last.json
+expect 0 "$LAMINA" allocate run.h5 --decision 1 --json --out first.json
+"$PYTHON" - <<'END' || fail "another decision than the run's"
+import json
+import h5py
+import numpy as np
+with h5py.File("run.h5") as f:
+    d = {name: column[:] for name, column in f["decisions"].items()}
+    n_layers = len(f["layers/parameters"])
+    assert list(d["step"]) == [3, 7, 11], d["step"]
+    assert abs(f["summary"].attrs["adapt_seconds"] - d["seconds"].sum()) < 1e-9
+    assert (d["bytes"] <= d["static_bytes"]).all() and (d["error"] <= d["budget"]).all()
+for row, name in ((0, "first.json"), (2, "last.json")):
+    x = json.load(open(name))
+    assert x["total_bytes"] == d["bytes"][row] and x["static_bytes"] == d["static_bytes"][row], x
+    assert abs(x["budget"] - d["budget"][row]) <= 1e-12 * x["budget"], x
+    rows = np.arange(n_layers), d["level"][row].astype(int)
+    assert d["level_bytes"][row].reshape(n_layers, -1)[rows].sum() == d["bytes"][row]
+END
+refused 1 "'run.h5'.*no decision 4: the run made 3" "$LAMINA" allocate run.h5 --decision 4
+
 check "no levels that keep the budget: feasible is false, one message, exit code 1"
 refused 1 "take --alpha 0.4 or more" "$LAMINA" allocate costs.h5 --alpha 0.2 --json
 grep -q '"feasible": false' out.txt || fail "not infeasible"
@@ -158,7 +197,6 @@ refused 1 "cannot create 'nodir/x.json'" "$LAMINA" allocate costs.h5 --out nodir
 
 check "wrong options"
 refused 2 "FILE\|COSTS" "$LAMINA" allocate
-refused 2 "2 files" "$LAMINA" allocate costs.h5 costs.h5
 refused 2 "alpha" "$LAMINA" allocate costs.h5 --alpha -1
 refused 2 "buckets" "$LAMINA" allocate costs.h5 --buckets 0
 refused 2 "neither l2sq nor l2" "$LAMINA" allocate costs.h5 --norm l1

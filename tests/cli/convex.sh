@@ -55,13 +55,13 @@ done
 grep -q 'SIMPLE { ( 9 )' one.txt || fail "not 3 features of 3 classes"
 "$LAMINA" inspect answer.h5 >out.txt || fail "inspect cannot read the results"
 
-check "wrong usage, on two ranks"
-refused_by_ranks 2 "'squares'.*least-squares" "$LAMINA" train convex -p squares --data synthetic
-refused_by_ranks 2 "exclude each other" "$LAMINA" train convex -p logistic --data synthetic \
+check "wrong usage"
+refused 2 "'squares'.*least-squares" "$LAMINA" train convex -p squares --data synthetic
+refused 2 "exclude each other" "$LAMINA" train convex -p logistic --data synthetic \
     --full-gradient --batch 3
 
 check "a run that diverges ends with one message, and its results say so"
-refused_by_ranks 1 "diverges, at step" "$LAMINA" train convex -p least-squares --quiet \
+refused 1 "diverges, at step" "$LAMINA" train convex -p least-squares --quiet \
     --data synthetic:n=2,d=10 --lr 30 --steps 1000 --out wild.h5
 h5dump -a /summary/diverged wild.h5 | grep -q '(0): 1' || fail "the results do not say so"
 

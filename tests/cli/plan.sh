@@ -1,79 +1,52 @@
 #!/bin/sh
-# What a step computes, in how much memory, and with how many threads.
+# `lamina plan`: what it predicts, from what, and what it refuses.
 #
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 . "$SOURCE_DIR/tests/cli/support/common.sh"
 
-make_dataset tiny 256 32 28
-common="--data tiny.h5 --model cnn --batch 32 --steps 3 --threads 1 --allocate uniform"
+check "a stated link is planned for, in words"
+"$LAMINA" plan --model mlp --batch 8 --steps 3 --link 100mbit,50us --threads 1 >plan.txt 2>err.txt
+grep -q "link as stated: 50 us a message, 0.1 Gbit/s" plan.txt
+grep -q "^dense1/weight " plan.txt
+grep -Eq "^ +4096 +4096 " plan.txt
 
-# limit_of TEXT: the bytes that a report names as what --memory limits.
-limit_of() {
-    sed -n 's/.*(\([0-9]*\) bytes) with outputs and constants.*/\1/p' "$1"
+check "as JSON it holds layers, predictions and the curve, and compressing pays on a slow link"
+"$LAMINA" plan --model mlp --batch 8 --steps 3 --link 10mbit,50us --threads 1 --json >plan.json 2>err.txt
+"$PYTHON" - <<'END'
+import json
+plan = json.load(open("plan.json", encoding="utf-8"))
+by = plan["predicted"]
+assert [row["ranks"] for row in plan["scaling"]] == [2 ** k for k in range(1, 13)]
+assert sum(layer["elements"] for layer in plan["layers"]) == 1863690
+assert any(layer["level"] > 0 for layer in plan["layers"])
+# 7.45 MB a rank at 1.25 MB/s are the least that a dense step takes.
+assert 5.9 < by["dense"]["seconds"] < 12, by["dense"]
+assert by["time"]["seconds"] <= 1.02 * min(by["uniform"]["seconds"], by["lgreco"]["seconds"]), by
+assert by["time"]["seconds"] < 0.5 * by["dense"]["seconds"], by
+END
+
+check "the time of computing can be stated, and text is planned for, too"
+"$LAMINA" plan --model gpt:layers=1,width=32,heads=2,context=16 --classes 50 --batch 2 --steps 3 --compute-ms 77 \
+    --compress quant:bits=4 --threads 1 --json >plan.json 2>err.txt
+"$PYTHON" -c 'import json; assert abs(json.load(open("plan.json"))["compute_seconds"] - 0.077) < 1e-9'
+
+check "what cannot be planned is refused with one message"
+refused() {
+    text=$1
+    shift
+    code=0
+    "$LAMINA" plan --steps 3 --threads 1 "$@" >out.txt 2>err.txt || code=$?
+    [ "$code" -eq 2 ] || fail "$* ended with $code"
+    [ "$(wc -l <err.txt)" -eq 1 ] || fail "$* has more than one message"
+    grep -q -- "$text" err.txt || fail "$* does not say: $text"
 }
-
-check "--plan-only lists nodes, kinds of ops and totals, and trains nothing"
-# shellcheck disable=SC2086 # the common options are separate words
-expect 0 "$LAMINA" train vision $common --plan-only --out none.h5
-[ ! -e none.h5 ] || fail "results of a run that was none"
-grep -q '^place  op  *kernel  *MFLOP  *moved  *shape' out.txt || fail "no nodes"
-grep -q '^nodes  op  *kernel  *MFLOP  *moved' out.txt || fail "no kinds of ops"
-nodes=$(sed -n 's/^\([0-9]*\) nodes, with .*/\1/p' out.txt)
-listed=$(awk '/^place/ { on = 1; next } /^$/ { on = 0 } on' out.txt | wc -l)
-kinds=$(awk '/^nodes / { on = 1; next } /^$/ { on = 0 } on { n += $1 } END { print n }' out.txt)
-[ "$listed" = "$nodes" ] || fail "$listed nodes are listed, not $nodes"
-[ "$kinds" = "$nodes" ] || fail "kinds of ops have $kinds nodes, not $nodes"
-grep -q 'GFLOP in products and convolutions' out.txt || fail "no work"
-grep -q 'again' out.txt && fail "something is computed again without a limit"
-natural=$(limit_of out.txt)
-[ "$natural" -gt 0 ] || fail "no memory"
-
-check "a limit that cannot be kept is refused with the smallest that can, which is accepted"
-# shellcheck disable=SC2086
-refused 1 "cannot be kept" "$LAMINA" train vision $common --memory 64KiB
-least=$(sed -n 's/.*it takes \([0-9]*\) bytes.*/\1/p' err.txt)
-[ "$least" -lt "$natural" ] || fail "$least bytes are not less than $natural"
-# shellcheck disable=SC2086
-expect 0 "$LAMINA" train vision $common --memory "$least" --plan-only
-grep -q 'compute again what was given up' out.txt || fail "nothing is computed again"
-[ "$(limit_of out.txt)" -le "$least" ] || fail "more than the limit"
-# shellcheck disable=SC2086
-refused_by_ranks 1 "cannot be kept" "$LAMINA" train vision $common --memory 64KiB
-
-check "training under a limit gives the same parameters, and results name the limit"
-# shellcheck disable=SC2086
-expect 0 "$LAMINA" train vision $common --out free.h5
-# shellcheck disable=SC2086
-expect 0 env LAMINA_MEMORY="$least" "$LAMINA" train vision $common --out limited.h5
-[ "$(json free.h5 "x['param_hash']")" = "$(json limited.h5 "x['param_hash']")" ] ||
-    fail "another hash"
-[ "$(json limited.h5 "x['configuration']['memory_bytes']")" = "$least" ] || fail "no limit"
-[ "$(json free.h5 "x['configuration']['memory_bytes']")" = 0 ] || fail "a limit"
-
-# threads_are N RANKS COMMAND...: --threads auto makes so many of them.
-threads_are() {
-    wanted_threads=$1
-    n_ranks=$2
-    shift 2
-    expect 0 ranks "$n_ranks" "$@" "$LAMINA" train vision --data tiny.h5 --model mlp:hidden=8 \
-        --threads auto --plan-only
-    grep -q "^lamina .*, $wanted_threads threads\{0,1\} each" err.txt ||
-        fail "not $wanted_threads threads on $n_ranks ranks of: $*"
-}
-
-# Processors that this test may use, and how many cores they are.
-cpus=$(python3 -c "import os; print(*sorted(os.sched_getaffinity(0)))")
-cores=$(lscpu -p=CPU,CORE,SOCKET | python3 -c "
-import os, sys
-rows = [row.strip().split(',') for row in sys.stdin if not row.startswith('#')]
-print(len({tuple(row[1:]) for row in rows if int(row[0]) in os.sched_getaffinity(0)}))")
-first=${cpus%% *}
-last=${cpus##* }
-
-check "--threads auto: the cores of the binding, shared by the ranks that are bound to the same"
-threads_are "$cores" 1 env
-threads_are 1 1 taskset -c "$first"
-[ "$cores" -lt 2 ] || threads_are $((cores / 2)) 2 env
-threads_are 1 2 taskset -c "$last"
-[ "$cores" -gt 4 ] || threads_are 1 $((2 * cores)) env
+refused "one rank, and no link to it" --link measure
+refused "no shape of images" --shape 28x28
+refused "is not a link" --link fast
+refused "cannot be on 4 nodes" --ranks 2 --nodes 4
+refused "levels-by" --levels-by best
+code=0
+"$LAMINA" plan nowhere.h5 >out.txt 2>err.txt || code=$?
+[ "$code" -eq 1 ] || fail "a run that is not there ended with $code"
+grep -q "nowhere.h5" err.txt || fail "the missing run is not named"

@@ -54,7 +54,7 @@ spans = [e for e in events if e["ph"] == "X"]
 assert {e["pid"] for e in spans} == {0, 1}, "ranks"
 assert {e["args"]["step"] for e in spans} == set(range(3, 8)), "steps"
 assert all(e["dur"] >= 0 for e in spans), "durations"
-names = {"wait for batch", "forward and backward", "encode", "wait", "combine", "update", "exchange"}
+names = {"wait for batch", "forward and backward", "encode", "wait", "adapt", "combine", "update", "exchange"}
 assert names == {e["name"] for e in spans}, "names"
 assert all((e["tid"] > 0) == (e["name"] == "exchange") for e in spans), "lanes"
 END
@@ -171,6 +171,15 @@ for signal in TERM INT USR1; do
     [ "$(json "stopped$signal.h5" "x['param_hash']")" = "$straight" ] || fail "another hash"
     [ "$(json "stopped$signal.h5" "x['steps']")" = $steps ] || fail "steps"
 done
+
+check "checkpoints as often as failures make it worth: the first at once, the next by its own measure"
+train often --checkpoint-dir often --checkpoint-every auto --mtbf 0.001s --keep 0
+often=$(find often -name 'checkpoint-*.h5' | wc -l)
+[ "$often" -gt 10 ] || fail "$often checkpoints at a failure each millisecond"
+train seldom --checkpoint-dir seldom --checkpoint-every auto --mtbf 100000h --keep 0
+[ "$(find seldom -name 'checkpoint-*.h5' | wc -l)" -eq 2 ] || fail "not the first and the last alone"
+refused 2 "mtbf" "$LAMINA" train vision --data tiny.h5 --checkpoint-dir none --checkpoint-every auto
+refused 2 "mtbf" "$LAMINA" train vision --data tiny.h5 --checkpoint-dir none --mtbf 5h
 
 check "two levels: resumed, the same parameters as never stopped; with one level states are dealt out anew"
 train levels --hierarchy node --checkpoint-dir levels --checkpoint-every 25 --keep 0

@@ -26,7 +26,7 @@ expect 0 ranks 2 "$LAMINA" train vision --help
 check "every option of train vision stands in --help"
 expect 0 "$LAMINA" train vision --help
 for option in data model epochs steps max-time batch optimizer lr schedule compress feedback allocate collective \
-    hierarchy split seed out checkpoint-dir checkpoint-every keep resume evaluate-every verify-every threads bucket quiet \
+    hierarchy dense-below split seed out checkpoint-dir checkpoint-every keep resume evaluate-every verify-every threads bucket quiet \
     nonfinite trace trace-step; do
     grep -q -e "--$option" out.txt || fail "--$option is not in --help"
 done

@@ -5,6 +5,7 @@
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 . "$SOURCE_DIR/tests/cluster/common.sh"
+. "$SOURCE_DIR/tests/cluster/training.sh"
 . "$SOURCE_DIR/tests/cluster/slurm.sh"
 
 lab_up 3 1gbit --slurm

@@ -87,6 +87,24 @@ static void large_layers_are_dealt_to_different_ranks(void **state)
     lmn_world_destroy(world);
 }
 
+static size_t rows_of(size_t n_dims, size_t a, size_t b, size_t c, size_t d)
+{
+    const lmn__layer layer = {.n_dims = n_dims, .dims = {a, b, c, d}, .count = a * b * c * d};
+    return lmn__layer_shape(&layer).rows;
+}
+
+static void shape_of_a_layer_is_the_matrix_with_the_longest_shorter_side(void **state)
+{
+    (void)state;
+    assert_int_equal(rows_of(4, 3, 3, 16, 32), 144); /* taps and channels in, channels out */
+    assert_int_equal(rows_of(4, 32, 16, 3, 3), 32);  /* channels out first */
+    assert_int_equal(rows_of(2, 10, 700, 1, 1), 10);
+    assert_int_equal(rows_of(3, 4, 4, 4, 1), 4); /* the first of equal ones */
+    assert_int_equal(rows_of(3, 1, 1, 7, 1), 1);
+    assert_int_equal(rows_of(1, 50, 1, 1, 1), 1);
+    assert_int_equal(rows_of(2, 0, 5, 1, 1), 1);
+}
+
 /* Mean over ranks of the squared norm of a rank's mean over two steps. */
 static double mean_energy(int size, size_t layer, uint64_t first_step)
 {
@@ -163,6 +181,7 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dealt_curves_of_proportional_gradients_are_those_of_all),
+        cmocka_unit_test(shape_of_a_layer_is_the_matrix_with_the_longest_shorter_side),
         cmocka_unit_test(large_layers_are_dealt_to_different_ranks),
         cmocka_unit_test(who_remembers_gets_the_mean_energy_of_all_ranks),
         cmocka_unit_test(rivals_decide_alike_on_all_ranks_and_go_on_from_a_checkpoint),

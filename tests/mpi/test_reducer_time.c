@@ -79,8 +79,7 @@ static void check_same_levels(lmn_reducer *reducer, lmn_world *world)
 
 static void a_link_that_takes_no_time_leaves_all_layers_dense(void **state)
 {
-    (void)state;
-    lmn_world *world = check_new_world();
+    lmn_world *world = *state;
     lmn_reducer *reducer = new_reducer(world, "topk:density=0.05", (lmn_link){0});
     const lmn_step_report report = warm_up(reducer, world, 0.0);
     assert_true(report.allocation.seconds == report.allocation.dense_seconds);
@@ -88,13 +87,11 @@ static void a_link_that_takes_no_time_leaves_all_layers_dense(void **state)
     assert_int_equal(compressed_layers(reducer), 0);
     assert_int_equal(reducer->timing->phase, LMN__PLAN_DENSE);
     lmn_reducer_destroy(reducer);
-    lmn_world_destroy(world);
 }
 
 static void a_slow_link_is_worth_compressing_in_every_family(void **state)
 {
-    (void)state;
-    lmn_world *world = check_new_world();
+    lmn_world *world = *state;
     static const char *const specs[] = {"topk:density=0.05", "quant:bits=4,bucket=64",
                                         "lowrank:rank=2"};
     for (size_t i = 0; i < sizeof specs / sizeof specs[0] && lmn_world_size(world) > 1; i++) {
@@ -110,14 +107,12 @@ static void a_slow_link_is_worth_compressing_in_every_family(void **state)
         check_same_everywhere(world, check_estimate_hash(reducer));
         lmn_reducer_destroy(reducer);
     }
-    lmn_world_destroy(world);
 }
 
 /* Encoding is made slow behind the back of who measured it. */
 static void a_plan_slower_than_dense_is_reverted_after_its_trial(void **state)
 {
-    (void)state;
-    lmn_world *world = check_new_world();
+    lmn_world *world = *state;
     lmn_reducer *reducer = new_reducer(world, "topk:density=0.05", slow_link);
     (void)warm_up(reducer, world, 0.0);
     if (lmn_world_size(world) > 1) {
@@ -136,13 +131,11 @@ static void a_plan_slower_than_dense_is_reverted_after_its_trial(void **state)
         check_same_levels(reducer, world);
     }
     lmn_reducer_destroy(reducer);
-    lmn_world_destroy(world);
 }
 
 static void a_plan_faster_than_dense_is_kept(void **state)
 {
-    (void)state;
-    lmn_world *world = check_new_world();
+    lmn_world *world = *state;
     lmn_reducer *reducer = new_reducer(world, "topk:density=0.05", slow_link);
     (void)warm_up(reducer, world, 0.0);
     if (lmn_world_size(world) > 1) {
@@ -156,13 +149,11 @@ static void a_plan_faster_than_dense_is_kept(void **state)
         assert_int_equal(lmn_reducer_level(reducer, 2), levels[1]);
     }
     lmn_reducer_destroy(reducer);
-    lmn_world_destroy(world);
 }
 
 static void calibrating_changes_no_estimate(void **state)
 {
-    (void)state;
-    lmn_world *world = check_new_world();
+    lmn_world *world = *state;
     lmn_reducer *timed = new_reducer(world, "topk:density=0.05", (lmn_link){0});
     lmn_reducer *plain = check_new_reducer(world, "dense", "econtrol", "uniform");
     for (uint64_t step = 0; step < WARMUP + 2; step++) {
@@ -177,13 +168,41 @@ static void calibrating_changes_no_estimate(void **state)
     assert_true(timed->timing->encode[2 * n_levels - 1] > 0.0); /* layer 1 at the sparsest level */
     lmn_reducer_destroy(plain);
     lmn_reducer_destroy(timed);
-    lmn_world_destroy(world);
+}
+
+/* While all is dense nothing is fed back; the first compressed step must not notice. */
+static void layers_that_rested_go_on_as_if_they_had_not(void **state)
+{
+    lmn_world *world = *state;
+    static const char *const feedbacks[] = {"econtrol", "ef21", "ec"};
+    for (size_t f = 0; f < sizeof feedbacks / sizeof feedbacks[0]; f++) {
+        lmn_reducer *timed = check_new_reducer(world, "topk:density=0.05", feedbacks[f], SPEC);
+        lmn_reducer *plain =
+            check_new_reducer(world, "topk:density=0.05", feedbacks[f], "uniform:warmup=4");
+        timed->timing->link = (lmn_link){0};
+        for (uint64_t step = 0; step < WARMUP + 6; step++) {
+            (void)run_step(plain, world, step, 0.0);
+            (void)run_step(timed, world, step, 0.0);
+            assert_int_equal(timed->layers[1].rests, step < WARMUP);
+            if (lmn_world_size(world) <= 2) {
+                assert_true(check_estimate_hash(timed) == check_estimate_hash(plain));
+            }
+            if (step == 1) {
+                lmn_reducer_settle(timed); /* as for a checkpoint */
+            }
+            if (step == WARMUP - 1) {
+                timed->levels[1] = plain->levels[1];
+                timed->levels[2] = plain->levels[2];
+            }
+        }
+        lmn_reducer_destroy(plain);
+        lmn_reducer_destroy(timed);
+    }
 }
 
 static void decisions_and_what_they_rest_on_outlast_a_checkpoint(void **state)
 {
-    (void)state;
-    lmn_world *world = check_new_world();
+    lmn_world *world = *state;
     lmn_reducer *first = new_reducer(world, "topk:density=0.05", slow_link);
     (void)warm_up(first, world, 0.0);
     (void)run_step(first, world, WARMUP, 0.0);
@@ -204,7 +223,19 @@ static void decisions_and_what_they_rest_on_outlast_a_checkpoint(void **state)
     }
     lmn_reducer_destroy(second);
     lmn_reducer_destroy(first);
-    lmn_world_destroy(world);
+}
+
+/* One world for all tests: its link is measured once. */
+static int make_world(void **state)
+{
+    *state = check_new_world();
+    return 0;
+}
+
+static int end_world(void **state)
+{
+    lmn_world_destroy(*state);
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -216,9 +247,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_plan_slower_than_dense_is_reverted_after_its_trial),
         cmocka_unit_test(a_plan_faster_than_dense_is_kept),
         cmocka_unit_test(calibrating_changes_no_estimate),
+        cmocka_unit_test(layers_that_rested_go_on_as_if_they_had_not),
         cmocka_unit_test(decisions_and_what_they_rest_on_outlast_a_checkpoint),
     };
-    const int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    const int failures = cmocka_run_group_tests(tests, make_world, end_world);
     MPI_Finalize();
     return failures;
 }

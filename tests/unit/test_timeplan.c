@@ -183,7 +183,7 @@ static void solution_is_the_shortest_step_by_brute_force(void **state)
         solve_in(&p, 6, levels);
         const lmn_time_prediction found = lmn_time_predict(&p.problem, levels);
         assert_true(found.error <= p.budget);
-        assert_true(found.seconds <= 1.01 * best + 1e-9);
+        assert_true(found.seconds <= 1.015 * best + 1e-9); /* 1 % for less error, and rounding */
         assert_true(n_layers > 4 || found.error <= least_error);
         n_compressed += found.error > 0.0 ? 1 : 0;
     }

@@ -24,7 +24,7 @@ typedef struct time_config {
 } time_config;
 
 static const time_config defaults = {
-    .calendar = LMN__CALENDAR_DEFAULTS, .alpha = 1.0, .buckets = 1000, .gain = 0.05};
+    .calendar = LMN__CALENDAR_DEFAULTS, .alpha = 1.0, .buckets = 500, .gain = 0.05};
 
 static const lmn_spec_field fields[] = {
     {.key = "alpha",
@@ -40,7 +40,7 @@ static const lmn_spec_field fields[] = {
      .offset = offsetof(time_config, buckets),
      .min = 1.0,
      .max = 1e5,
-     .help = "parts into which the error budget is cut (1000)"},
+     .help = "parts into which the error budget is cut (500)"},
     {.key = "gain",
      .type = LMN_SPEC_F64,
      .offset = offsetof(time_config, gain),

@@ -31,8 +31,12 @@
 #define LEVELS_MAX ((size_t)256)
 /* Which kinds of messages the open bucket has: bit 0 dense, bit 1 compressed. */
 #define KINDS ((size_t)4)
-/* Of a dense step: what may be lost in all by leaving out points that are hardly better. */
+/* Of the step: what may be lost in all by leaving out points that are hardly better. How long the
+ * step is, is first taken from dense; where it turns out shorter by FINER, the search is made
+ * again.
+ */
 #define NEGLIGIBLE 0.002
+#define FINER      0.5
 /* Points of smaller error that others are compared with. */
 #define RIVALS_MAX ((size_t)32)
 /* Plans that take so much more than the shortest count as equally fast. */
@@ -48,7 +52,7 @@ typedef struct point {
 
 typedef struct front {
     size_t n;
-    point points[POINTS_MAX];
+    point points[POINTS_MAX + 1];
 } front;
 
 typedef struct solver {
@@ -57,6 +61,7 @@ typedef struct solver {
     double budget;
     double slack;              /* seconds by which a point must be better to count */
     front *previous, *current; /* [n_parts + 1][KINDS] */
+    size_t *found;             /* [n_layers] by the last search */
     uint16_t *trails;          /* [n_layers][n_parts + 1][KINDS][POINTS_MAX] */
 } solver;
 
@@ -102,6 +107,7 @@ size_t lmn_time_scratch_bytes(size_t n_layers, size_t buckets)
         return SIZE_MAX;
     }
     return 2 * lmn_align_up((buckets + 1) * KINDS * sizeof(front)) +
+           lmn_align_up(n_layers * sizeof(size_t)) +
            lmn_align_up(trail_count(n_layers, buckets) * sizeof(uint16_t));
 }
 
@@ -148,12 +154,14 @@ static solver lay_out(const lmn_time_problem *problem, double budget, size_t buc
 {
     const size_t fronts = lmn_align_up((buckets + 1) * KINDS * sizeof(front));
     unsigned char *memory = scratch;
-    return (solver){.problem = problem,
-                    .n_parts = budget > 0.0 ? buckets : 0,
-                    .budget = budget,
-                    .previous = scratch,
-                    .current = (void *)(memory + fronts),
-                    .trails = (void *)(memory + 2 * fronts)};
+    return (solver){
+        .problem = problem,
+        .n_parts = budget > 0.0 ? buckets : 0,
+        .budget = budget,
+        .previous = scratch,
+        .current = (void *)(memory + fronts),
+        .found = (void *)(memory + 2 * fronts),
+        .trails = (void *)(memory + 2 * fronts + lmn_align_up(problem->n_layers * sizeof(size_t)))};
 }
 
 /* Parts of the budget that an error takes; more than there are when it does not fit. Product and
@@ -178,8 +186,13 @@ static bool is_beaten(const point *a, const point *by, double slack)
     return !is_equal || by->bytes <= a->bytes;
 }
 
-/* Two points become one that is as late as the later of them: what it promises can be kept. */
-static void merge_nearest(front *f)
+static double sum_of(const point *p)
+{
+    return p->busy + p->path + p->link;
+}
+
+/* Of the two points that are most alike the later one goes. */
+static void drop_nearest(front *f)
 {
     size_t keep = 0;
     size_t drop = 1;
@@ -197,12 +210,9 @@ static void merge_nearest(front *f)
             }
         }
     }
-    point *kept = &f->points[keep];
-    const point *dropped = &f->points[drop];
-    kept->busy = fmax(kept->busy, dropped->busy);
-    kept->path = fmax(kept->path, dropped->path);
-    kept->link = fmax(kept->link, dropped->link);
-    f->points[drop] = f->points[--f->n];
+    const bool is_better = sum_of(&f->points[drop]) < sum_of(&f->points[keep]);
+    f->points[is_better ? keep : drop] = f->points[f->n - 1];
+    f->n--;
 }
 
 static void offer(front *f, const point *candidate, double slack)
@@ -219,10 +229,10 @@ static void offer(front *f, const point *candidate, double slack)
         }
     }
     f->n = kept;
-    if (f->n == POINTS_MAX) {
-        merge_nearest(f);
-    }
     f->points[f->n++] = *candidate;
+    if (f->n > POINTS_MAX) {
+        drop_nearest(f);
+    }
 }
 
 /* The bucket that a point is in is complete; `ready` is when its last gradient was there. */
@@ -406,6 +416,19 @@ static double dense_seconds(const lmn_time_problem *problem, size_t *levels)
     return lmn_time_predict(problem, levels).seconds;
 }
 
+/* All layers, from the first; returns the plan to take. */
+static ending search(solver *self)
+{
+    for (size_t i = 0; i < (self->n_parts + 1) * KINDS; i++) {
+        self->previous[i].n = 0;
+    }
+    self->previous[0] = (front){.n = 1};
+    for (size_t layer = 0; layer < self->problem->n_layers; layer++) {
+        add_layer(self, layer);
+    }
+    return choose(self);
+}
+
 lmn_status lmn_time_solve(const lmn_time_problem *problem, double budget, size_t buckets,
                           void *scratch, size_t *levels_out, lmn_error *err)
 {
@@ -415,18 +438,17 @@ lmn_status lmn_time_solve(const lmn_time_problem *problem, double budget, size_t
     }
     const double dense = dense_seconds(problem, levels_out);
     solver self = lay_out(problem, budget, buckets, scratch);
-    self.slack = NEGLIGIBLE * dense / (double)problem->n_layers;
-    for (size_t i = 0; i < (self.n_parts + 1) * KINDS; i++) {
-        self.previous[i].n = 0;
-    }
-    self.previous[0] = (front){.n = 1};
-    for (size_t layer = 0; layer < problem->n_layers; layer++) {
-        add_layer(&self, layer);
-    }
-    const ending best = choose(&self);
-    walk_back(&self, best, levels_out);
-    if (lmn_time_predict(problem, levels_out).seconds > dense) {
-        memset(levels_out, 0, problem->n_layers * sizeof *levels_out);
+    double shortest = dense;
+    double searched = 0.0; /* the step that the last search took its slack from */
+    while (shortest < FINER * searched || searched == 0.0) {
+        searched = shortest;
+        self.slack = NEGLIGIBLE * searched / (double)problem->n_layers;
+        walk_back(&self, search(&self), self.found);
+        const double seconds = lmn_time_predict(problem, self.found).seconds;
+        if (seconds <= shortest) {
+            memcpy(levels_out, self.found, problem->n_layers * sizeof *levels_out);
+            shortest = seconds;
+        }
     }
     return LMN_OK;
 }

@@ -39,26 +39,25 @@ typedef struct operands {
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/* Member by member: filling the whole with zeros first would take longer than a short tile. */
 static operands operands_of(const lmn__feedback_traits *traits, const TILE *tile)
 {
     const lmn__feedback_places places = lmn__feedback_places_of(traits);
-    operands o = {.count = tile->count,
-                  .gradient = tile->gradient,
-                  .eta = traits->tracks ? (REAL)tile->eta : (REAL)1,
-                  .weight = tile->first ? (REAL)1 : (REAL)traits->momentum};
+    operands o;
+    o.count = tile->count;
+    o.gradient = tile->gradient;
+    o.tracked = traits->tracks ? tile->state[places.tracked] : NULL;
+    o.next_tracked = traits->tracks ? tile->next[places.tracked] : NULL;
+    o.error = traits->feeds_back ? tile->state[places.error] : NULL;
+    o.next_error = traits->feeds_back ? tile->next[places.error] : NULL;
+    for (size_t a = 0; a < 2; a++) {
+        const bool is_there = a < traits->n_averages;
+        o.average[a] = is_there ? tile->state[places.averages + a] : NULL;
+        o.next_average[a] = is_there ? tile->next[places.averages + a] : NULL;
+    }
+    o.eta = traits->tracks ? (REAL)tile->eta : (REAL)1;
+    o.weight = tile->first ? (REAL)1 : (REAL)traits->momentum;
     o.keep = (REAL)1 - o.weight;
-    if (traits->tracks) {
-        o.tracked = tile->state[places.tracked];
-        o.next_tracked = tile->next[places.tracked];
-    }
-    if (traits->feeds_back) {
-        o.error = tile->state[places.error];
-        o.next_error = tile->next[places.error];
-    }
-    for (size_t a = 0; a < traits->n_averages; a++) {
-        o.average[a] = tile->state[places.averages + a];
-        o.next_average[a] = tile->next[places.averages + a];
-    }
     return o;
 }
 

@@ -57,6 +57,11 @@ bool lmn_feedback_tracks(const lmn_feedback *feedback)
     return feedback->traits.tracks;
 }
 
+bool lmn_feedback_rests(const lmn_feedback *feedback)
+{
+    return feedback->places.count > 0 && feedback->traits.n_averages == 0;
+}
+
 bool lmn_feedback_starts_dense(const lmn_feedback *feedback)
 {
     return feedback->traits.starts_dense;
