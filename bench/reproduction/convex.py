@@ -93,7 +93,8 @@ def make_run(experiment, problem, case, method, spec, rate, seed):
     words += ["--batch", str(case.batch)] if case.batch > 0 else ["--full-gradient"]
     name = "-".join([case.data, f"batch{case.batch}", f"{case.steps}", method.compress or "topk", spec, f"lr{rate}",
                      str(seed)])
-    return experiment.run(name.replace(":", "-").replace(",", "-"), words, 1, may_fail=True)
+    name = name.replace(":", "-").replace(",", "-") + ("-race" if case.target else "")
+    return experiment.run(name, words, 1, may_fail=True)
 
 
 class Curve:
@@ -185,7 +186,8 @@ def race_panel(case, racers):
         width = max(1, len(curve.bits) // 200)
         points = [(b / 1e3, max(d, 1e-30)) for b, d in
                   list(zip(curve.bits, curve.distance))[1::width] if np.isfinite(d) and d < 1e6]
-        lines.append(figures.Line(racer.method.label.replace(", momentum {}", "+m").replace(", eta {}", ""), points, colour, dashed=racer.method is DENSE))
+        name = racer.method.label.replace(", momentum {}", "+m").replace(", eta {}", "")
+        lines.append(figures.Line(name, points, colour, dashed=racer.method is DENSE))
     return figures.Panel(case.name, "kbit sent by a worker", "|x - x*|^2", lines, log="xy")
 
 

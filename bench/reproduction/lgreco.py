@@ -92,7 +92,7 @@ class Outcome:
         summaries = [runs.attributes(path, "summary") for path in paths]
         self.values = [float(summary[measure]) for summary in summaries]
         self.sent = [float(summary["bytes_sent"]) for summary in summaries]
-        self.dense = [float(summary["bytes_dense"]) for summary in summaries]
+        self.dense = [float(np.mean(runs.read(path, "/steps/bytes_dense")[1:])) for path in paths]
         self.later = [float(np.mean(runs.read(path, "/steps/bytes_sent")[1:])) for path in paths]
         self.ranks = int(summaries[0]["ranks"])
 
@@ -124,13 +124,12 @@ def table_of(outcomes, percent):
         base = uniform.get(o.family)
         differences = [scale * (a - b) for a, b in zip(o.values, base.values)] if base else []
         later = tables.mean(o.later)
-        steps = tables.mean(o.sent) / later
         rows.append([
             o.family, o.name, f"{scale * tables.mean(o.values):.2f} ± {scale * tables.spread(o.values):.2f}",
             f"{tables.mean(differences):+.2f} ± {tables.spread(differences):.2f}"
             if base and o is not base else "-",
             f"{later / o.ranks / 1e3:.4g} kB",
-            f"{tables.mean(o.dense) / max(steps, 1) / later:.3g}x" if later else "-",
+            f"{tables.mean(o.dense) / later:.3g}x",
             f"{tables.mean(base.later) / later:.2f}x" if base and o is not base else "-",
             tables.megabytes(tables.mean(o.sent) / o.ranks), str(len(o.values))])
     return tables.table(head, rows)
