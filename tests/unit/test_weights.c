@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -47,7 +48,9 @@ static void write_raw(const char *path, const char *header, const void *data, si
     assert_true(8 + bytes + data_bytes <= sizeof whole);
     whole[0] = (unsigned char)(bytes & 0xff);
     whole[1] = (unsigned char)(bytes >> 8);
-    memcpy(whole + 8, header, bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        whole[8 + i] = (unsigned char)header[i];
+    }
     memcpy(whole + 8 + bytes, data, data_bytes);
     file_write(path, whole, 8 + bytes + data_bytes);
 }
@@ -132,8 +135,7 @@ static void damaged_files_are_refused_whatever_is_wrong(void **state)
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}",
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}",
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[281474976710656,281474976710656],"
-        "\"data_offsets\":[0,0]}}",
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[281474976710656,9],\"data_offsets\":[0,0]}}",
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,2],\"data_offsets\":[0,8]}}",
         "{\"a\\x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}",
         "{\"__metadata__\":{\"a\":1}}",
@@ -182,19 +184,19 @@ static void a_name_twice_and_a_missing_folder_are_errors(void **state)
     assert_non_null(strstr(err.message, "no/such/folder.safetensors"));
 }
 
-static char scratch[TEST_PATH_BYTES];
-
 static int enter_scratch(void **state)
 {
-    (void)state;
+    char *scratch = calloc(1, TEST_PATH_BYTES);
+    assert_non_null(scratch);
     scratch_create(scratch);
+    *state = scratch;
     return chdir(scratch);
 }
 
 static int leave_scratch(void **state)
 {
-    (void)state;
-    scratch_remove(scratch);
+    scratch_remove(*state);
+    free(*state);
     return 0;
 }
 
