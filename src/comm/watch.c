@@ -378,9 +378,11 @@ lmn_status lmn_watch_create(lmn_world *world, const lmn_watch_options *options,
         return LMN_OK;
     }
     lmn_status status = lmn_agree(world, watch_alloc(world, options, &watch, err), err);
-    if (status == LMN_OK) {
-        status = lmn_world_gather_placements(world, watch->places, err);
+    if (status != LMN_OK || watch == NULL) {
+        lmn_watch_destroy(watch);
+        return status;
     }
+    status = lmn_world_gather_placements(world, watch->places, err);
     if (status == LMN_OK) {
         const size_t bytes = (size_t)world->size * sizeof *watch->places;
         status = lmn_world_broadcast(world, watch->places, bytes, 0, err);

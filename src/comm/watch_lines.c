@@ -82,11 +82,12 @@ bool lmn__line_receive(lmn__line *line)
 static bool wait_for(int fd, short events, double until)
 {
     struct pollfd one = {.fd = fd, .events = events};
-    for (double left = until - lmn_clock_seconds(); left > 0.0;
-         left = until - lmn_clock_seconds()) {
+    double left = until - lmn_clock_seconds();
+    while (left > 0.0) {
         if (poll(&one, 1, 1 + (int)(left * 1e3)) > 0) {
             return true;
         }
+        left = until - lmn_clock_seconds();
     }
     return false;
 }
