@@ -144,6 +144,13 @@ static void average_rows(vector *v, size_t n_rows)
     v->count = count;
 }
 
+/* 0 stands for "no number" on both sides. */
+static double distance_of(double a, double b)
+{
+    const bool is_same = a == b || (isnan(a) && isnan(b));
+    return is_same ? 0.0 : fabs(a - b);
+}
+
 static void compare_values(comparison *job, const char *path, const char *what, const vector *a,
                            const vector *b)
 {
@@ -152,10 +159,10 @@ static void compare_values(comparison *job, const char *path, const char *what, 
     double largest = 0.0;
     size_t n_other = 0;
     for (size_t i = 0; i < a->count; i++) {
-        const double distance = fabs(a->values[i] - b->values[i]);
-        n_other += a->values[i] == b->values[i] ? 0 : 1;
+        const double distance = distance_of(a->values[i], b->values[i]);
+        n_other += distance == 0.0 ? 0 : 1;
         difference += distance * distance;
-        norm += a->values[i] * a->values[i];
+        norm += isnan(a->values[i]) ? 0.0 : a->values[i] * a->values[i];
         largest = distance > largest ? distance : largest;
     }
     if (n_other == 0 || sqrt(difference) <= job->options->tolerance * sqrt(norm)) {
