@@ -144,7 +144,7 @@ static void average_rows(vector *v, size_t n_rows)
     v->count = count;
 }
 
-/* 0 stands for "no number" on both sides. */
+/* Not a number on both sides counts as the same. */
 static double distance_of(double a, double b)
 {
     const bool is_same = a == b || (isnan(a) && isnan(b));
