@@ -12,6 +12,7 @@
 #include "session.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MEMBER(name) offsetof(plan_options, name)
@@ -174,6 +175,9 @@ static const option_row rows[] = {
 };
 
 /* One plan. */
+/* Rows, columns or channels of an image. */
+#define SIDE_MAX 99999UL
+
 typedef struct plan_job {
     plan_options options;
     const char *run_path; /* NULL: none */
@@ -192,18 +196,21 @@ typedef struct plan_job {
 
 static lmn_status parse_shape(const char *text, lmn_field *field, lmn_error *err)
 {
-    size_t height = 0;
-    size_t width = 0;
-    size_t channels = 0;
-    int end = 0;
-    const int n = sscanf(text, "%5zux%5zux%5zu%n", &height, &width, &channels, &end);
-    if (n != 3 || text[end] != '\0' || height == 0 || width == 0 || channels == 0) {
-        return lmn_error_set(err, LMN_ERR_USAGE,
-                             "option --shape: '%s' is no shape of images, such as 28x28x1", text);
+    *field = (lmn_field){.name = "images", .dtype = LMN_F32, .n_dims = 3};
+    const char *rest = text;
+    bool is_shape = true;
+    for (size_t i = 0; i < 3 && is_shape; i++) {
+        char *end = NULL;
+        const unsigned long side = strtoul(rest, &end, 10);
+        is_shape = *rest >= '0' && *rest <= '9' && side > 0 && side <= SIDE_MAX &&
+                   *end == (i < 2 ? 'x' : '\0');
+        field->dims[i] = side;
+        rest = end + 1;
     }
-    *field = (lmn_field){
-        .name = "images", .dtype = LMN_F32, .n_dims = 3, .dims = {height, width, channels}};
-    return LMN_OK;
+    return is_shape
+               ? LMN_OK
+               : lmn_error_set(err, LMN_ERR_USAGE,
+                               "option --shape: '%s' is no shape of images, such as 28x28x1", text);
 }
 
 /* What random samples are: text for a model with a context, images for others. */

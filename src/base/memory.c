@@ -6,7 +6,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#define _DEFAULT_SOURCE /* madvise */
+/* For madvise. */
+#define _DEFAULT_SOURCE  /* NOLINT(*-reserved-identifier,cert-dcl*,readability-identifier-naming)  \
+                          */
 #include "lamina/memory.h"
 
 #include <stdbool.h>

@@ -12,7 +12,6 @@
 #include "lamina/inspect.h"
 #include "lamina/memory.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -80,8 +79,8 @@ static lmn_status refuse_number(const found_array *array, size_t index, const ch
         return lmn_error_set(err, LMN_ERR_FORMAT, "'%s' of layer %zu is %s; %s", array->name, index,
                              value, wanted);
     }
-    const size_t n_levels = (size_t)array->shape.dims[1];
-    assert(n_levels > 0); /* there is a number to refuse */
+    /* There is a number to refuse, so there are levels. */
+    const size_t n_levels = array->shape.dims[1] > 0 ? (size_t)array->shape.dims[1] : 1;
     return lmn_error_set(err, LMN_ERR_FORMAT, "'%s' of layer %zu at level %zu is %s; %s",
                          array->name, index / n_levels, index % n_levels, value, wanted);
 }

@@ -279,9 +279,11 @@ lmn_status lmn_profile_create(lmn_world *world, const lmn_task *task, const lmn_
         status = prepare(profile, task, options, err);
     }
     status = lmn_agree(world, status, err);
-    if (status == LMN_OK) {
-        status = connect(profile, options, err);
+    if (status != LMN_OK || profile == NULL) {
+        lmn_profile_destroy(profile);
+        return status;
     }
+    status = connect(profile, options, err);
     if (status == LMN_OK) {
         status = lmn_agree(world, complete(profile, dataset, options, err), err);
     }

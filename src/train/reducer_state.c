@@ -276,6 +276,8 @@ lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
     lmn_status status = check_levels(reducer, err);
     if (status == LMN_OK) {
         status = lmn__timing_restored(reducer, err);
+    }
+    if (status == LMN_OK) {
         status = check_observations(reducer, err);
     }
     if (status == LMN_OK) {

@@ -25,7 +25,9 @@ static double stretch(double interval, double write, double failure)
 static double search_best(double write, double failure)
 {
     double best = write / 100.0;
-    for (double interval = best; interval < 10.0 * failure; interval *= 1.0005) {
+    double interval = best;
+    while (interval < 10.0 * failure) {
+        interval *= 1.0005;
         if (stretch(interval, write, failure) < stretch(best, write, failure)) {
             best = interval;
         }

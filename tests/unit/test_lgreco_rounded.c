@@ -58,6 +58,19 @@ static uint64_t buckets_of(const instance *p, size_t cell)
                                         : p->error[cell] / unit + (p->error[cell] % unit != 0);
 }
 
+/* Of the layers before and this one, within b buckets. */
+static uint64_t fewest_with(const instance *p, size_t layer, size_t b, const uint64_t *row)
+{
+    uint64_t best = UINT64_MAX / 2;
+    for (size_t cell = layer * LEVELS; cell < (layer + 1) * LEVELS; cell++) {
+        const uint64_t taken = buckets_of(p, cell);
+        if (taken <= b && row[b - taken] + p->bytes[cell] < best) {
+            best = row[b - taken] + p->bytes[cell];
+        }
+    }
+    return best;
+}
+
 /* Fewest bytes within the buckets, by the textbook. */
 static uint64_t fewest_bytes(const instance *p)
 {
@@ -65,14 +78,7 @@ static uint64_t fewest_bytes(const instance *p)
     memset(row, 0, sizeof row);
     for (size_t layer = 0; layer < LAYERS; layer++) {
         for (size_t b = BUCKETS + 1; b-- > 0;) {
-            uint64_t best = UINT64_MAX / 2;
-            for (size_t cell = layer * LEVELS; cell < (layer + 1) * LEVELS; cell++) {
-                const uint64_t taken = buckets_of(p, cell);
-                if (taken <= b && row[b - taken] + p->bytes[cell] < best) {
-                    best = row[b - taken] + p->bytes[cell];
-                }
-            }
-            row[b] = best;
+            row[b] = fewest_with(p, layer, b, row);
         }
     }
     return row[BUCKETS];

@@ -46,6 +46,28 @@ static void connect(instance *p, size_t n_layers, size_t n_levels)
     p->problem.bytes = p->bytes;
 }
 
+/* The clocks of a simulated step. */
+typedef struct clocks {
+    double encoder, message, decode;
+} clocks;
+
+/* Layers first .. end - 1 of a bucket that travel dense, or those that do not. */
+static void send_part(const lmn_time_problem *p, const size_t *levels, size_t first, size_t end,
+                      bool dense, clocks *c)
+{
+    bool any = false;
+    for (size_t i = first; i < end; i++) {
+        if ((levels[i] == 0) == dense) {
+            any = true;
+            c->encoder += p->encode[i * p->n_levels + levels[i]];
+            c->message += p->wire[i * p->n_levels + levels[i]];
+            c->decode += p->decode[i * p->n_levels + levels[i]];
+        }
+    }
+    const double latency = dense ? p->latency_dense : p->latency_compressed;
+    c->message += any ? latency : 0.0;
+}
+
 /* A core and a link with clocks of their own, event by event: what lmn_time_predict has closed
  * formulas for. */
 static double simulate(const lmn_time_problem *p, const size_t *levels)
@@ -53,7 +75,7 @@ static double simulate(const lmn_time_problem *p, const size_t *levels)
     double core = 0.0;
     double computed = 0.0;
     double link = 0.0;
-    double decode = 0.0;
+    clocks c = {0};
     size_t layer = 0;
     while (layer < p->n_layers) {
         const size_t bucket = p->bucket[layer];
@@ -63,27 +85,16 @@ static double simulate(const lmn_time_problem *p, const size_t *levels)
             computed = fmax(computed, p->ready[end]);
             end++;
         }
-        double encoder = p->has_spare_cores ? computed : core;
-        double message = 0.0;
-        for (int kind = 0; kind < 2; kind++) {
-            bool any = false;
-            for (size_t i = layer; i < end; i++) {
-                if ((levels[i] == 0) == (kind == 0)) {
-                    any = true;
-                    encoder += p->encode[i * p->n_levels + levels[i]];
-                    message += p->wire[i * p->n_levels + levels[i]];
-                    decode += p->decode[i * p->n_levels + levels[i]];
-                }
-            }
-            const double latency = kind == 0 ? p->latency_dense : p->latency_compressed;
-            message += any ? latency : 0.0;
-        }
-        core = p->has_spare_cores ? core : encoder;
-        link = fmax(link, encoder) + message;
+        c.encoder = p->has_spare_cores ? computed : core;
+        c.message = 0.0;
+        send_part(p, levels, layer, end, true, &c);
+        send_part(p, levels, layer, end, false, &c);
+        core = p->has_spare_cores ? core : c.encoder;
+        link = fmax(link, c.encoder) + c.message;
         layer = end;
     }
     core += p->compute - computed;
-    return fmax(core, link) + decode + p->update;
+    return fmax(core, link) + c.decode + p->update;
 }
 
 static void solve_in(const instance *p, size_t buckets, size_t *levels_out)
@@ -300,7 +311,9 @@ static void many_layers_with_many_levels_stay_within_the_budget(void **state)
     enum { MANY = 60, KINDS = 12 };
     static size_t bucket[MANY];
     static double ready[MANY];
-    static double encode[MANY * KINDS], wire[MANY * KINDS], error[MANY * KINDS];
+    static double encode[MANY * KINDS];
+    static double wire[MANY * KINDS];
+    static double error[MANY * KINDS];
     static uint64_t bytes[MANY * KINDS];
     for (size_t i = 0; i < MANY; i++) {
         bucket[i] = i / 4;
