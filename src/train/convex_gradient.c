@@ -45,8 +45,9 @@ static double softmax(double *outputs, size_t count)
     for (size_t c = 1; c < count; c++) {
         most = outputs[c] > most ? outputs[c] : most;
     }
-    double sum = 0.0;
-    for (size_t c = 0; c < count; c++) {
+    outputs[0] = exp(outputs[0] - most);
+    double sum = outputs[0];
+    for (size_t c = 1; c < count; c++) {
         outputs[c] = exp(outputs[c] - most);
         sum += outputs[c];
     }

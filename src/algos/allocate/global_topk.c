@@ -107,9 +107,12 @@ static uint64_t begin(decision *d)
     uint64_t bytes = 0;
     for (size_t layer = 0; layer < d->table->n_layers; layer++) {
         const size_t named = lmn__real_level(d->table, layer, d->table->static_level[layer]);
-        d->chosen[layer] = named == 0 ? 0 : cheapest(d->table, layer);
-        d->next[layer] =
-            named == 0 ? (edge){.layer = layer} : steepest(d->table, layer, d->chosen[layer]);
+        d->chosen[layer] = 0;
+        d->next[layer] = (edge){.layer = layer};
+        if (named != 0) {
+            d->chosen[layer] = cheapest(d->table, layer);
+            d->next[layer] = steepest(d->table, layer, d->chosen[layer]);
+        }
         bytes += bytes_of(d->table, layer, d->chosen[layer]);
     }
     return bytes;
