@@ -148,7 +148,7 @@ static bool may_have(const lgreco_config *config, const decision *d, size_t laye
 static double real_error(const lgreco_config *config, const decision *d, size_t layer, size_t level)
 {
     if (!may_have(config, d, layer, level)) {
-        return INFINITY;
+        return (double)INFINITY;
     }
     if (lmn__real_level(d->table, layer, level) == 0) {
         return 0.0;

@@ -48,7 +48,7 @@ static double least_error(const lmn__budget_problem *problem)
 {
     double sum = 0.0;
     for (size_t layer = 0; layer < problem->n_layers; layer++) {
-        double least = INFINITY;
+        double least = (double)INFINITY;
         for (size_t level = 0; level < problem->n_levels; level++) {
             least = fmin(least, problem->error[layer * problem->n_levels + level]);
         }
