@@ -248,7 +248,7 @@ static void broken_energies_and_errors_change_nothing(void **state)
     const char *const specs[] = {"accordion", "lgreco:accordion=yes", "global-topk"};
     for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
         costs c = topk_costs(5, 6);
-        c.energy[3] = NAN;
+        c.energy[3] = (double)NAN;
         c.error[3 * LEVELS + 2] = i == 2 ? HUGE_VAL : 1.0;
         const costs before = c;
         lmn_allocation_report report = {0};
