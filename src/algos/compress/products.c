@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "isa.h"
 #include "products_internal.h"
 
 #include <math.h>
@@ -34,15 +35,12 @@ extern const lmn__product_kernels lmn__product_kernels_avx2, lmn__product_kernel
 
 const lmn__product_kernels *lmn__product_kernels_get(void)
 {
+    static const lmn__product_kernels *const variants[] = {
 #ifdef LMN__HAVE_X86_VARIANTS
-    if (__builtin_cpu_supports("avx512f") != 0) {
-        return &lmn__product_kernels_avx512;
-    }
-    if (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0) {
-        return &lmn__product_kernels_avx2;
-    }
+        &lmn__product_kernels_avx512, &lmn__product_kernels_avx2,
 #endif
-    return &lmn__product_kernels_baseline;
+        &lmn__product_kernels_baseline};
+    return variants[lmn__isa_lacking()];
 }
 
 static size_t smaller(size_t a, size_t b)

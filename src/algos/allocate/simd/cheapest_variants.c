@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "../../isa.h"
 #include "cheapest.h"
 
 extern const lmn__cheapest_kernels lmn__cheapest_kernels_baseline;
@@ -12,16 +13,11 @@ extern const lmn__cheapest_kernels lmn__cheapest_kernels_avx2, lmn__cheapest_ker
 
 const lmn__cheapest_kernels *lmn__cheapest_kernels_variant(size_t index)
 {
-    const lmn__cheapest_kernels *usable[3];
-    size_t n = 0;
+    static const lmn__cheapest_kernels *const variants[] = {
 #ifdef LMN__HAVE_X86_VARIANTS
-    if (__builtin_cpu_supports("avx512f") != 0) {
-        usable[n++] = &lmn__cheapest_kernels_avx512;
-    }
-    if (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0) {
-        usable[n++] = &lmn__cheapest_kernels_avx2;
-    }
+        &lmn__cheapest_kernels_avx512, &lmn__cheapest_kernels_avx2,
 #endif
-    usable[n++] = &lmn__cheapest_kernels_baseline;
-    return index < n ? usable[index] : NULL;
+        &lmn__cheapest_kernels_baseline};
+    const size_t place = index + lmn__isa_lacking();
+    return place < sizeof variants / sizeof variants[0] ? variants[place] : NULL;
 }

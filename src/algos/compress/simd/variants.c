@@ -3,9 +3,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "../../isa.h"
 #include "buckets.h"
-
-#include <stdbool.h>
 
 extern const lmn__measure_kernels lmn__measure_kernels_baseline;
 extern const lmn__code_kernels lmn__code_kernels_baseline;
@@ -35,20 +34,10 @@ static const lmn__bucket_kernels avx512 = {.isa = "avx512",
                                            .half = &lmn__half_kernels_avx512,
                                            .word = &lmn__word_kernels_avx512};
 
-/* Variants wider than the baseline that this processor lacks. */
-static size_t lacking(void)
-{
-    if (__builtin_cpu_supports("avx512f") != 0) {
-        return 0;
-    }
-    const bool has_avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
-    return has_avx2 ? 1 : 2;
-}
-
 const lmn__bucket_kernels *lmn__bucket_kernels_variant(size_t index)
 {
     static const lmn__bucket_kernels *const variants[] = {&avx512, &avx2, &baseline};
-    const size_t place = index + lacking();
+    const size_t place = index + lmn__isa_lacking();
     return place < sizeof variants / sizeof variants[0] ? variants[place] : NULL;
 }
 #else
