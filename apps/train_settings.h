@@ -35,6 +35,7 @@ typedef struct train_settings {
     const char *checkpoint_dir;
     const char *checkpoint_every;
     const char *mtbf;
+    bool checkpoint_async;
     uint64_t keep;
     bool resume;
     const char *init;

@@ -65,6 +65,10 @@ typedef struct lmn_trainer_options {
                                0's clock as often as costs least in all, by the measured time of the
                                last one; 0: unknown, they do not. Not with checkpoint_seconds */
     size_t checkpoint_keep; /* 3; 0: all */
+    bool checkpoint_async;  /* each rank copies its part and a thread writes it while training goes
+                               on; the last one of a run is written at once. One that is due while
+                               another is on its way waits for it when it goes by steps, and comes
+                               later when it goes by time */
     bool resume;            /* go on from the newest complete checkpoint, if there is one;
                                without it a directory with checkpoints is refused */
     uint64_t verify_every;  /* steps between comparisons of parameters across ranks; 100 */

@@ -130,6 +130,7 @@ void lmn_trainer_destroy(lmn_trainer *trainer)
     if (trainer == NULL) {
         return;
     }
+    lmn_checkpoint_writer_destroy(trainer->writer);
     lmn_reader_destroy(trainer->reader);
     lmn_shard_destroy(&trainer->shard);
     lmn_state_destroy(trainer->state);
@@ -259,7 +260,10 @@ static lmn_status follow_up(lmn_trainer *trainer, lmn_error *err)
     const bool evaluates = evaluation_due(trainer);
     const bool saves = checkpoint_due(trainer);
     const bool is_full = trainer->records->n_waiting == LMN__RECORD_STEPS;
-    lmn_status status = verify(trainer, err);
+    lmn_status status = lmn__trainer_follow_checkpoint(trainer, err);
+    if (status == LMN_OK) {
+        status = verify(trainer, err);
+    }
     if (status == LMN_OK && evaluates) {
         status = evaluate(trainer, err);
     }
@@ -286,6 +290,7 @@ static lmn_status train(lmn_trainer *trainer, lmn_error *err)
             status = follow_up(trainer, err);
         }
     }
+    status = lmn__trainer_close_checkpoint(trainer, status, err);
     if (status == LMN_ERR_NONFINITE) {
         /* All ranks gave up after the same step: the rows that show how it came are worth keeping.
            Whether that works out does not change why the run ends. */
@@ -356,6 +361,9 @@ lmn_status lmn_trainer_run(lmn_trainer *trainer, lmn_training_summary *summary_o
     lmn_status status = lmn__trainer_restore(trainer, err);
     const double limit = trainer->settings.options.max_seconds;
     trainer->time_is_over = limit > 0.0 && trainer->seconds_before >= limit;
+    if (status == LMN_OK) {
+        status = lmn__trainer_open_writer(trainer, err);
+    }
     if (status == LMN_OK) {
         status = lmn__records_open(trainer, err);
     }

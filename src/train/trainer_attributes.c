@@ -81,6 +81,7 @@ static lmn_status set_numbers(const lmn_trainer *trainer, lmn_error *err)
         {"evaluate_every", options->evaluate_every},
         {"checkpoint_every", options->checkpoint_every},
         {"checkpoint_keep", options->checkpoint_keep},
+        {"checkpoint_async", options->checkpoint_async ? 1 : 0},
         {"resume", options->resume ? 1 : 0},
         {"verify_every", options->verify_every},
         {"skip_limit", options->skip_limit},

@@ -12,6 +12,7 @@
 #define LAMINA_TRAINER_INTERNAL_H
 
 #include "batch_internal.h"
+#include "lamina/checkpoint.h"
 #include "lamina/memory.h"
 #include "lamina/optimizer.h"
 #include "lamina/results.h"
@@ -27,7 +28,8 @@ enum {
     LMN__SCALAR_STOP = 2,       /* ranks that want to stop */
     LMN__SCALAR_CHECKPOINT = 3, /* 1 when rank 0's clock says that a checkpoint is due */
     LMN__SCALAR_TIME = 4,       /* 1 when rank 0's clock says that the time is over */
-    LMN__SCALAR_COUNT = 5
+    LMN__SCALAR_READY = 5,      /* ranks that are through with their part of a checkpoint */
+    LMN__SCALAR_COUNT = 6
 };
 
 /* Outputs of the learner's plan: loss, hits, then for each parameter of the graph its gradient, or
@@ -145,8 +147,9 @@ struct lmn_trainer {
     lmn_reader *reader;
     lmn__records *records;
     lmn_state *state;
-    uint64_t *merges; /* of the vocabulary that is kept with checkpoints; NULL: none */
-    lmn_trace *trace; /* NULL: none is asked for */
+    lmn_checkpoint_writer *writer; /* NULL: no checkpoints, or not yet */
+    uint64_t *merges;              /* of the vocabulary that is kept with checkpoints; NULL: none */
+    lmn_trace *trace;              /* NULL: none is asked for */
     bool trace_is_written;
     lmn__progress progress;
     lmn__identity identity;   /* as in the checkpoint, after loading */
@@ -154,12 +157,12 @@ struct lmn_trainer {
     bool stop_wanted;         /* by some rank, agreed on in the last step */
     bool checkpoint_wanted;   /* by rank 0's clock, agreed on in the last step */
     bool time_is_over;        /* by rank 0's clock, agreed on in the last step */
+    bool all_ready;           /* with their parts of a checkpoint, agreed on in the last step */
     uint64_t evaluated_steps; /* steps made when this process last evaluated; UINT64_MAX: never */
     lmn_evaluation evaluation;
     double started_at;       /* clock at the start of lmn_trainer_run */
     double seconds_before;   /* total seconds of the runs that this one goes on from */
     double checkpoint_at;    /* clock at the last checkpoint */
-    double write_seconds;    /* that it took; 0: this process has written none */
     double step_seconds;     /* of recent steps, smoothed */
     double last_lr;          /* of the last step */
     uint64_t own_bytes_sent; /* by this rank in this process, for progress lines */
@@ -205,7 +208,22 @@ lmn_status lmn__trainer_write_trace(lmn_trainer *trainer, bool last, lmn_error *
 /* trainer_state.c: collective. */
 lmn_status lmn__trainer_make_state(lmn_trainer *trainer, lmn_error *err); /* local */
 lmn_status lmn__trainer_restore(lmn_trainer *trainer, lmn_error *err);
+/* Numbers that a checkpoint of this run holds. Local. */
+lmn__identity lmn__trainer_identity(const lmn_trainer *trainer);
+
+/* trainer_checkpoint.c: collective. */
+lmn_status lmn__trainer_open_writer(lmn_trainer *trainer, lmn_error *err);
+/* Write one of what is now; in the background when it is asked for and the run goes on. */
 lmn_status lmn__trainer_checkpoint(lmn_trainer *trainer, lmn_error *err);
+/* After a step: take what is written in the background further, as far as all ranks are. */
+lmn_status lmn__trainer_follow_checkpoint(lmn_trainer *trainer, lmn_error *err);
+/* The run has ended with `status`: a checkpoint on its way is brought to its end where the ranks
+   can still do that together. Returns how the run ended after that. */
+lmn_status lmn__trainer_close_checkpoint(lmn_trainer *trainer, lmn_status status, lmn_error *err);
+/* Rank 0's clock says that one is due. Local. */
+bool lmn__trainer_is_time_to_save(const lmn_trainer *trainer);
+/* Whether this rank is through with its part of one on its way. Local. */
+bool lmn__trainer_is_ready(const lmn_trainer *trainer);
 
 /* trainer_records.c */
 lmn_status lmn__records_create(lmn_trainer *trainer, lmn_error *err); /* local */

@@ -105,28 +105,18 @@ static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *reco
     return LMN_OK;
 }
 
-/* Rank 0's clock; with a rate of failures the first checkpoint comes at once, to be measured. */
-static bool is_time_to_save(const lmn_trainer *trainer)
-{
-    const lmn_trainer_options *options = &trainer->settings.options;
-    double interval = options->checkpoint_seconds;
-    if (options->failure_seconds > 0.0 && trainer->write_seconds > 0.0) {
-        interval = lmn__checkpoint_interval(trainer->write_seconds, options->failure_seconds);
-    }
-    const bool has_interval = interval > 0.0 || options->failure_seconds > 0.0;
-    return has_interval && lmn_clock_seconds() - trainer->checkpoint_at >= interval;
-}
-
 static void say_wishes(lmn_trainer *trainer)
 {
     const lmn_trainer_options *options = &trainer->settings.options;
     const bool stops = options->should_stop != NULL && options->should_stop(options->user);
-    const bool saves = lmn_world_rank(trainer->world) == 0 && is_time_to_save(trainer);
+    const bool saves = lmn_world_rank(trainer->world) == 0 && lmn__trainer_is_time_to_save(trainer);
     const bool ends = lmn_world_rank(trainer->world) == 0 && options->max_seconds > 0.0 &&
                       lmn__trainer_total_seconds(trainer) >= options->max_seconds;
     lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_STOP, stops ? 1.0F : 0.0F);
     lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_CHECKPOINT, saves ? 1.0F : 0.0F);
     lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_TIME, ends ? 1.0F : 0.0F);
+    lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_READY,
+                           lmn__trainer_is_ready(trainer) ? 1.0F : 0.0F);
 }
 
 /* Collective. A local failure of one rank becomes the failure of all. */
@@ -172,6 +162,8 @@ static void count_step(lmn_trainer *trainer)
     trainer->stop_wanted = report->scalars[LMN__SCALAR_STOP] > 0.0F;
     trainer->checkpoint_wanted = report->scalars[LMN__SCALAR_CHECKPOINT] > 0.0F;
     trainer->time_is_over = report->scalars[LMN__SCALAR_TIME] > 0.0F;
+    trainer->all_ready =
+        report->scalars[LMN__SCALAR_READY] >= (float)lmn_world_size(trainer->world);
 }
 
 static void record_step(lmn_trainer *trainer, lmn__step_record *record, double start)
