@@ -27,7 +27,7 @@ static const char *const names[LMN_LEVELS_COUNT] = {"dense", "shortest", "unifor
 static const double HOPELESS = 1.5;
 /* How much slower than the best a plan may be after a round and stay in. Dense steps that were
  * measured while caches and links were cold get the benefit of the doubt. */
-static const double STAYS[LMN__TRIAL_ROUNDS] = {1.15, 1.05, 1.0};
+static const double STAYS[LMN__TRIAL_ROUNDS] = {1.15, 1.05, 1.05};
 static const double KNOWN_STAYS = 1.5;
 /* Plans that differ by less are equally fast; the first of them is taken. */
 static const double EQUAL = 1.01;
@@ -284,10 +284,11 @@ static void say_kept(const lmn_reducer *reducer)
     char text[TEXT_BYTES] = "";
     size_t used = 0;
     for (size_t plan = 0; plan < LMN_LEVELS_COUNT && used < sizeof text; plan++) {
-        if (self->samples[plan].n > 0 || (plan == LMN_LEVELS_DENSE && self->measured[plan] > 0.0)) {
-            const int n = snprintf(text + used, sizeof text - used, "%s%s %.3f (%.3f predicted)",
+        const bool is_old = self->samples[plan].n == 0;
+        if (self->measured[plan] > 0.0) {
+            const int n = snprintf(text + used, sizeof text - used, "%s%s %.3f%s (%.3f predicted)",
                                    used > 0 ? ", " : "", names[plan], 1e3 * self->measured[plan],
-                                   1e3 * self->predicted[plan]);
+                                   is_old ? " before" : "", 1e3 * self->predicted[plan]);
             used += n > 0 ? (size_t)n : 0;
         }
     }
