@@ -47,6 +47,14 @@ bool lmn_allocator_adjusts(const lmn_allocator *allocator, uint64_t step);
 /** True when the allocator weighs times (lmn_cost_table.timings), which somebody must measure. */
 bool lmn_allocator_needs_times(const lmn_allocator *allocator);
 
+/** Which plan an allocator that weighs times is asked for. */
+typedef enum lmn_time_plan {
+    LMN_TIME_PLAN_PREDICTED, /* the shortest step, or dense where that is hardly longer */
+    LMN_TIME_PLAN_SHORTEST,  /* the shortest step that was found, whatever dense takes */
+    LMN_TIME_PLAN_UNIFORM,   /* the uniform levels; dense where they exceed the budget */
+    LMN_TIME_PLAN_SMALLEST   /* fewest bytes */
+} lmn_time_plan;
+
 /** What layers cost in seconds, for allocators that weigh times; as in lamina/timeplan.h, but
  *  tables have the rows of lmn_cost_table. */
 typedef struct lmn_cost_timings {
@@ -56,6 +64,7 @@ typedef struct lmn_cost_timings {
     const double *encode, *decode, *wire; /* [n_layers][n_levels] */
     double latency_dense, latency_compressed;
     double compute, update;
+    lmn_time_plan plan; /* to be decided on */
 } lmn_cost_timings;
 
 /** True when each error curve is to be taken by one rank only (curves=dealt), not by all. */
@@ -92,6 +101,7 @@ typedef struct lmn_allocation_report {
     bool changed;          /* false: the levels handed in were kept */
     double seconds;        /* of a step with the levels chosen; 0 where times are not weighed */
     double dense_seconds;  /* the same with all layers dense */
+    double gain;           /* part of dense_seconds that compressing must save */
 } lmn_allocation_report;
 
 /**

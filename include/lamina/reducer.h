@@ -138,6 +138,24 @@ void lmn_reducer_set_scalar(lmn_reducer *reducer, size_t index, float value);
 /** Move messages on; never blocks. Errors: LMN_ERR_COMM. */
 lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
 
+/** Plans that compete where an allocator weighs times. Numbers are in results. */
+typedef enum lmn_level_plan {
+    LMN_LEVELS_DENSE,
+    LMN_LEVELS_SHORTEST, /* predicted to be fastest */
+    LMN_LEVELS_UNIFORM,  /* the compressor's own levels */
+    LMN_LEVELS_SMALLEST, /* fewest bytes */
+    LMN_LEVELS_COUNT
+} lmn_level_plan;
+
+/** What a trial found of a plan; plain data. */
+typedef struct lmn_level_trial {
+    size_t n_compressed; /* layers above level 0 */
+    double predicted;    /* seconds of a step */
+    double measured;     /* the slowest rank's median in this trial or before; 0: never tried */
+    size_t steps;        /* of this trial that were counted; 0: had no turn */
+    bool is_kept;        /* steps follow it from now on */
+} lmn_level_trial;
+
 /** What a step did. Numbers of bytes are payload handed to MPI by this rank for other ranks. */
 typedef struct lmn_step_report {
     bool applied;     /* false: skipped everywhere, estimates are undefined */
@@ -153,6 +171,7 @@ typedef struct lmn_step_report {
     double drift;          /* the largest |h - mean of h_i| / |h| of a layer */
     bool adjusted;         /* levels were decided anew after this step */
     lmn_allocation_report allocation; /* when adjusted */
+    bool tried;                       /* a trial of plans ended: lmn_reducer_trials */
     double seconds_adapt;             /* error curves, waiting for those of other ranks, deciding */
 } lmn_step_report;
 
@@ -178,6 +197,10 @@ bool lmn_reducer_adapts(const lmn_reducer *reducer);
 /** The costs that the last decision was made from; before the first one only its sizes mean
  * anything. Borrowed, and valid until the next one. */
 lmn_cost_table lmn_reducer_costs(const lmn_reducer *reducer);
+
+/** What the last trial found, by lmn_level_plan: [LMN_LEVELS_COUNT] to `trials_out`. False, and
+ * nothing is written, where the allocator weighs no times. */
+bool lmn_reducer_trials(const lmn_reducer *reducer, lmn_level_trial *trials_out);
 
 /** The level at which a layer travels in the open step, or by plan when none is open: 0 is dense.
  */

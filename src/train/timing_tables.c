@@ -10,6 +10,8 @@
  */
 #include "timing_internal.h"
 
+#include <math.h>
+
 static bool is_reduced(const lmn_reducer *reducer, size_t level)
 {
     const lmn_combine combine = lmn_compressor_combine(reducer->compressor, level);
@@ -79,6 +81,14 @@ static double more_ranks(const lmn_reducer *reducer, size_t level, int size)
                : 1.0;
 }
 
+/* Of a dense step's computing, what the system took to move messages: what computing takes less
+ * while hardly any travel. Known once a trial has seen that. */
+static double system_seconds(const lmn__timing *self)
+{
+    const bool is_known = self->dense_compute > 0.0 && self->light_compute > 0.0;
+    return is_known ? fmax(0.0, self->dense_compute - self->light_compute) : 0.0;
+}
+
 /* A core that moves messages on does not compute meanwhile: as long as it took it in dense steps,
  * by the bytes of the layer. */
 static double progress_seconds(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
@@ -92,7 +102,8 @@ static double progress_seconds(const lmn_reducer *reducer, const lmn__layer *lay
     const double part = total == 0 ? 0.0 : (double)layer->count / (double)total;
     const double dense = (double)way_bytes(reducer, lmn__layer_shape(layer), 0, ranks);
     const double bytes = (double)way_bytes(reducer, lmn__layer_shape(layer), level, ranks);
-    return dense > 0.0 ? reducer->timing->dense_progress * part * bytes / dense : 0.0;
+    const double seconds = reducer->timing->dense_progress + system_seconds(reducer->timing);
+    return dense > 0.0 ? seconds * part * bytes / dense : 0.0;
 }
 
 static void fill_layer(lmn_reducer *reducer, const lmn_link *link, int size,
@@ -104,13 +115,12 @@ static void fill_layer(lmn_reducer *reducer, const lmn_link *link, int size,
         const size_t travels = travel_level(reducer, layer, level, size < 2 ? 2 : size);
         const size_t from = layer->index * self->n_levels + travels;
         const size_t to = layer->index * self->n_levels + level;
-        const double raised = self->raised[travels];
         const double decodes =
             travels == 0 ? 1.0 : self->decode_factor * more_ranks(reducer, travels, size);
-        self->costs[to] = raised * self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor) +
+        self->costs[to] = self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor) +
                           progress_seconds(reducer, layer, travels, size);
-        self->costs[cells + to] = raised * self->decode[from] * decodes;
-        self->costs[2 * cells + to] = raised * wire_seconds(reducer, link, size, layer, travels);
+        self->costs[cells + to] = self->decode[from] * decodes;
+        self->costs[2 * cells + to] = wire_seconds(reducer, link, size, layer, travels);
     }
 }
 

@@ -123,6 +123,7 @@ typedef struct lmn__records {
     /* Rank 0 only, and only with a results file. */
     lmn_results *results;
     lmn_table *steps, *evaluations, *levels, *layer_bytes, *feedback;
+    lmn_table *trials;        /* NULL also where no times are weighed */
     lmn_table *decisions;     /* NULL also where levels are never decided on */
     lmn_cell *cells;          /* [1 + 2 * n_layers] */
     lmn_cell *decision_cells; /* a row of /decisions */

@@ -165,6 +165,9 @@ static lmn_status drop_rows(const lmn_trainer *trainer, lmn_error *err)
     if (status == LMN_OK && records->decisions != NULL) {
         status = lmn_table_truncate(records->decisions, steps, err);
     }
+    if (status == LMN_OK && records->trials != NULL) {
+        status = lmn_table_truncate(records->trials, steps, err);
+    }
     if (status == LMN_OK) {
         status = lmn_table_truncate(records->evaluations, is_complete ? steps : steps + 1, err);
     }
