@@ -389,6 +389,7 @@ static lmn_status predict(plan_job *job, lmn_error *err)
         lmn_time_prediction again;
         status = lmn_profile_predict(shown, &facts->link, facts->row.size, facts->shown, &again,
                                      facts->layers, err);
+        facts->latency = lmn_profile_latency(shown, &facts->link, facts->row.size);
     }
     return status == LMN_OK ? predict_curve(job, err) : status;
 }

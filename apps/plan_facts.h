@@ -58,7 +58,8 @@ typedef struct plan_facts {
     lmn_chooser shown; /* whose layers these are: */
     size_t n_layers;
     lmn_predicted_layer *layers; /* [n_layers] */
-    const lmn_profile *profile;  /* to say levels in words */
+    lmn_predicted_latency latency;
+    const lmn_profile *profile; /* to say levels in words */
 } plan_facts;
 
 /** Take from a results file what was not asked otherwise: texts stay in run_out. */

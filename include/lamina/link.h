@@ -17,7 +17,7 @@ extern "C" {
 
 /** Time of messages: latency for each, and a time for each byte that a rank sends. */
 typedef struct lmn_line {
-    double latency;  /* seconds */
+    double latency;  /* seconds, in which a rank may send other messages */
     double per_byte; /* seconds */
 } lmn_line;
 
@@ -25,23 +25,39 @@ typedef struct lmn_line {
 typedef struct lmn_link {
     lmn_line sum;    /* of allreduces, additions included */
     lmn_line gather; /* of messages that are handed on whole */
+    double gap;      /* seconds from one message of a rank to its next, however short they are */
 } lmn_link;
 
+/** The gap of a link that is stated without one: what a message costs a processor and an adapter,
+ *  between half a microsecond (InfiniBand) and some (TCP). */
+#define LMN_LINK_GAP 1e-6
+
 /**
- * Read "10gbit,20us": a rate with kbit, mbit or gbit (per second, each direction) and the latency
- * of a message with us, ms or s. Errors: LMN_ERR_USAGE.
+ * Read "10gbit,20us" or "10gbit,20us,1us": a rate with kbit, mbit or gbit (per second, each
+ * direction), the latency of a message and the gap between messages with us, ms or s. Errors:
+ * LMN_ERR_USAGE.
  */
 lmn_status lmn_link_parse(const char *text, lmn_link *link_out, lmn_error *err) LMN_NODISCARD;
 
-/** Messages that one rank sends one after the other for an allreduce, and for a gathering, over
- *  `size` ranks; 0 for one rank. */
-double lmn_link_sum_messages(int size);
-double lmn_link_gather_messages(int size);
+/**
+ * Seconds of an allreduce of a vector of `bytes` bytes, by the algorithm that is the default for
+ * them, and of gathering a message of `bytes` bytes from every rank, among `size` ranks that begin
+ * together; 0 for one rank. Messages that do not wait for each other share one latency.
+ * Model: D. Culler et al., "LogP: towards a realistic model of parallel computation", PPoPP 1993,
+ * with a time for each byte.
+ */
+double lmn_link_sum_seconds(const lmn_link *link, int size, double bytes);
+double lmn_link_gather_seconds(const lmn_link *link, int size, double bytes);
+
+/** Of these, what does not depend on the bytes where there are many of them: latencies and gaps. */
+double lmn_link_sum_latency(const lmn_link *link, int size);
+double lmn_link_gather_latency(const lmn_link *link, int size);
 
 /**
  * Measure the link between the ranks of a world with its own collectives: allreduces of 2^10 to
  * 2^20 bytes and gatherings of 2^8 to 2^18, without pauses, of which the slowest rank's medians
- * count. The two longest give the rate, the shortest the latency. With more than two ranks
+ * count. The two longest give the rate, the shortest the latency; bursts of short messages to the
+ * next rank give the gap. With more than two ranks
  * lmn_allreduce_tune runs first, and the world keeps the table that it sets. Takes about a second
  * where a link needs a tenth for 1 MB. A world is measured once and told the same again. One rank
  * has a link of zeros. Collective; no other collective of the world may be in flight. Errors, the

@@ -39,6 +39,13 @@ void lmn_profile_level_format(const lmn_profile *profile, size_t level, char *te
     lmn_compressor_level_format(profile->reducer->compressor, level, text, capacity);
 }
 
+lmn_predicted_latency lmn_profile_latency(lmn_profile *profile, const lmn_link *link, int size)
+{
+    const lmn_cost_timings timings = lmn__timing_tables(profile->reducer, link, size);
+    return (lmn_predicted_latency){.dense = timings.latency_dense,
+                                   .compressed = timings.latency_compressed};
+}
+
 /* Bytes of all layers and levels among `size` ranks, by layer, and the uniform levels. */
 static void fill_bytes(lmn_profile *profile, int size)
 {

@@ -80,6 +80,20 @@ static lmn_status slowest_line(lmn_world *world, lmn_line *line, lmn_error *err)
     return status;
 }
 
+static lmn_status slowest_link(lmn_world *world, lmn_link *link, lmn_error *err)
+{
+    lmn_line gap = {.latency = link->gap};
+    lmn_status status = slowest_line(world, &link->sum, err);
+    if (status == LMN_OK) {
+        status = slowest_line(world, &link->gather, err);
+    }
+    if (status == LMN_OK) {
+        status = slowest_line(world, &gap, err);
+    }
+    link->gap = gap.latency;
+    return status;
+}
+
 /* Teams of several leaders measure at the same time, as they will work. */
 lmn_status lmn__timing_connect(lmn_reducer *reducer, lmn_error *err)
 {
@@ -92,10 +106,7 @@ lmn_status lmn__timing_connect(lmn_reducer *reducer, lmn_error *err)
         status = lmn_link_measure(reducer->team.world, &self->link, err);
     }
     status = lmn_agree(reducer->world, status, err);
-    if (status == LMN_OK) {
-        status = slowest_line(reducer->world, &self->link.sum, err);
-    }
-    return status == LMN_OK ? slowest_line(reducer->world, &self->link.gather, err) : status;
+    return status == LMN_OK ? slowest_link(reducer->world, &self->link, err) : status;
 }
 
 static bool is_all_dense(const lmn_reducer *reducer)

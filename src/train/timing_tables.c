@@ -4,7 +4,7 @@
  * By any way, a rank sends the bytes that all ranks together send, by their number: reduce-scatter
  * with allgather 2 (n-1)/n S, gathering (n-1) s. So time on the wire is that many bytes at the
  * link's rate, and latencies are charged for each bucket by the number of messages that have to
- * wait for each other.
+ * wait for each other, and a gap for each message that a rank sends.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -55,21 +55,53 @@ static double wire_seconds(const lmn_reducer *reducer, const lmn_link *link, int
     return (double)bytes / size * (share > 0.0 ? share : 1.0) * line->per_byte;
 }
 
+/* Whether entries of `size` ranks are added up by owners: by name, or where that sends less. */
+static bool has_owners(const lmn_reducer *reducer, int size)
+{
+    const lmn_compressor *compressor = reducer->compressor;
+    const size_t level = lmn_compressor_static_level(compressor);
+    uint64_t gathered = 0;
+    uint64_t merged = 0;
+    if (reducer->way != &lmn__exchange_sparse) {
+        return reducer->way != &lmn__exchange_gather;
+    }
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        const lmn_layer_shape shape = lmn__layer_shape(&reducer->layers[i]);
+        if (!reducer->layers[i].small && level != 0) {
+            gathered += lmn__exchange_gather.wire_bytes(compressor, size, shape, level);
+            merged += lmn__exchange_merge.wire_bytes(compressor, size, shape, level);
+        }
+    }
+    return merged < gathered;
+}
+
 /* Scattering to owners and publishing are two phases; gathering is one. */
 static double compressed_latency(const lmn_reducer *reducer, const lmn_link *link, int size)
 {
     if (reducer->way == NULL || reducer->timing->n_levels < 2) {
         return 0.0;
     }
+    const double gathering = lmn_link_gather_latency(link, size);
     switch (lmn_compressor_combine(reducer->compressor, 1)) {
     case LMN_COMBINE_ROUNDS:
         return (double)lmn_compressor_round_count(reducer->compressor, 1) *
-               lmn_link_sum_messages(size) * link->sum.latency;
+               lmn_link_sum_latency(link, size);
     case LMN_COMBINE_SLICED:
-        return 2.0 * lmn_link_gather_messages(size) * link->gather.latency;
+        return 2.0 * gathering;
     default:
-        return lmn_link_gather_messages(size) * link->gather.latency;
+        return has_owners(reducer, size) ? 2.0 * gathering : gathering;
     }
+}
+
+/* The last bucket is always dense and often short, and short vectors are added up in another way:
+ * what that takes beyond the latency of long ones, for each of its numbers. */
+static double last_seconds(const lmn_reducer *reducer, const lmn_link *link, int size)
+{
+    const lmn__bucket *last = &reducer->buckets[reducer->n_buckets - 1];
+    const double count = (double)last->dense_count;
+    const double seconds = lmn_link_sum_seconds(link, size, count * (double)sizeof(float)) -
+                           lmn_link_sum_latency(link, size);
+    return seconds > 0.0 && count > 0.0 ? seconds / count : 0.0;
 }
 
 /* Where every rank adds up the entries of all, twice the ranks have twice the entries. */
@@ -128,12 +160,17 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
 {
     lmn__timing *self = reducer->timing;
     const size_t cells = self->n_layers * self->n_levels;
+    const double last = last_seconds(reducer, link, size);
     for (size_t i = 0; i < reducer->n_layers; i++) {
-        self->bucket_of[i] = reducer->layers[i].bucket;
-        fill_layer(reducer, link, size, &reducer->layers[i]);
+        const lmn__layer *layer = &reducer->layers[i];
+        self->bucket_of[i] = layer->bucket;
+        fill_layer(reducer, link, size, layer);
         /* Small layers leave when all else is there. */
-        if (reducer->buckets[reducer->layers[i].bucket].n_extra > 0) {
+        if (reducer->buckets[layer->bucket].n_extra > 0) {
             self->ready[i] = self->medians[LMN__TIME_COMPUTE];
+            for (size_t level = 0; level < self->n_levels; level++) {
+                self->costs[2 * cells + i * self->n_levels + level] = last * (double)layer->count;
+            }
         }
     }
     return (lmn_cost_timings){.order = reducer->order,
@@ -142,7 +179,7 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
                               .encode = self->costs,
                               .decode = self->costs + cells,
                               .wire = self->costs + 2 * cells,
-                              .latency_dense = lmn_link_sum_messages(size) * link->sum.latency,
+                              .latency_dense = lmn_link_sum_latency(link, size),
                               .latency_compressed = compressed_latency(reducer, link, size),
                               .compute = self->medians[LMN__TIME_COMPUTE],
                               .update = self->medians[LMN__TIME_UPDATE]};
