@@ -183,6 +183,9 @@ struct lmn_reducer {
     lmn_trace *trace; /* borrowed; NULL: none */
     double seconds_encode;
     double seconds_decode;
+    size_t n_under_way;         /* buckets */
+    double under_way_since;     /* the first of them began */
+    lmn_step_times times;       /* of the open or last step */
     double seconds_progress;    /* moving messages on while gradients are computed */
     double seconds_observe;     /* in the last commit: few steps do so */
     struct lmn__timing *timing; /* owned; NULL unless the allocator weighs times */
