@@ -189,7 +189,7 @@ lmn_status lmn__settings_agree(const lmn__settings *settings, lmn_world *world, 
         settings->total_steps,     options->global_batch,     options->seed,
         options->evaluate_every,   options->checkpoint_every, options->checkpoint_keep,
         options->resume ? 1U : 0U, options->verify_every,     options->skip_limit,
-        options->memory_bytes,     options->trace_step};
+        options->memory_bytes,     options->trace_step,       options->measure_link ? 1U : 0U};
     uint64_t hash = lmn_hash64(numbers, sizeof numbers, 0);
     hash = lmn_hash64(&options->lr, sizeof options->lr, hash);
     hash = lmn_hash64(&options->max_seconds, sizeof options->max_seconds, hash);
