@@ -17,6 +17,7 @@
 #include "stall_watch.h"
 #include "text.h"
 #include "train_settings.h"
+#include "waiting_text.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -185,6 +186,17 @@ static lmn_status train(train_job *job, lmn_world *world, lmn_dataset *dataset, 
     return status;
 }
 
+static void say_waiting(console *c, const lmn_waiting *waiting)
+{
+    const waiting_text text = waiting_text_make(waiting);
+    if (text.ranks[0] != '\0') {
+        console_answer(c, "%s", text.ranks);
+    }
+    if (text.link[0] != '\0') {
+        console_answer(c, "%s", text.link);
+    }
+}
+
 static void say_summary(train_job *job)
 {
     const lmn_training_summary *s = &job->summary;
@@ -212,6 +224,7 @@ static void say_summary(train_job *job)
                        text_comparison(s->bytes_sent, s->bytes_dense).data,
                        text_bytes(s->bytes_dense).data);
     }
+    say_waiting(c, &s->waiting);
     console_answer(c, "%" PRIu64 " parameters, hash %s", s->parameters,
                    text_hash(s->param_hash).data);
     console_answer(c, "results in %s%s%s", job->settings.out,

@@ -261,6 +261,13 @@ static const option_row rows[] = {
      .environment = "LAMINA_TRACE_STEP",
      .max = COUNT_MAX,
      .help = "the first step that --trace shows"},
+    {.name = "measure-link",
+     .type = OPTION_FLAG,
+     .offset = MEMBER(measure_link),
+     .environment = "LAMINA_MEASURE_LINK",
+     .help =
+         "after the last step, measure what the link can do, to compare with what it delivered; "
+         "about a second"},
     {.heading = "Machine and console:",
      .name = "threads",
      .short_name = 't',
@@ -422,6 +429,7 @@ lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *op
     o.memory_bytes = (size_t)s->memory_bytes;
     o.trace_path = s->trace;
     o.trace_step = s->trace_step;
+    o.measure_link = s->measure_link;
     if (is_automatic(s->checkpoint_every)) {
         status = apply_mtbf(s->mtbf, &o, err);
     } else if (s->checkpoint_every != NULL) {

@@ -121,6 +121,13 @@ lmn_status lmn_world_broadcast(lmn_world *world, void *data, size_t bytes, int r
                                lmn_error *err) LMN_NODISCARD;
 
 /**
+ * Bring `bytes` bytes of every rank to rank 0, in the order of ranks. Collective; bytes must agree.
+ * all_out  [size * bytes] on rank 0, ignored elsewhere
+ */
+lmn_status lmn_world_gather(lmn_world *world, const void *data, size_t bytes, void *all_out,
+                            lmn_error *err) LMN_NODISCARD;
+
+/**
  * Replace values by their sum over ranks, added along a fixed binomial tree, lower ranks first: for
  * 4 ranks (v0 + v1) + (v2 + v3). One rank produces each sum, so it is bit-identical everywhere and
  * from run to run. Collective, blocking, uncompressed; for small vectors such as losses and cost

@@ -61,6 +61,7 @@ lmn_status lmn__agree_on(MPI_Comm comm, lmn_status status, lmn_error *err)
 /* What a rank is at while it waits in one of these calls. */
 static const lmn_activity agreeing = {.text = "an agreement on the outcome", .waits = true};
 static const lmn_activity broadcasting = {.text = "a broadcast", .waits = true};
+static const lmn_activity gathering = {.text = "a gathering on rank 0", .waits = true};
 static const lmn_activity summing = {.text = "a sum over ranks", .waits = true};
 
 lmn_status lmn_agree(lmn_world *world, lmn_status status, lmn_error *err)
@@ -121,6 +122,18 @@ lmn_status lmn_world_broadcast(lmn_world *world, void *data, size_t bytes, int r
     } while (done < bytes);
     (void)lmn_world_note(world, before);
     return LMN_OK;
+}
+
+lmn_status lmn_world_gather(lmn_world *world, const void *data, size_t bytes, void *all_out,
+                            lmn_error *err)
+{
+    const lmn_activity *before = lmn_world_note(world, &gathering);
+    const int count = lmn__to_int(bytes);
+    const lmn_status status =
+        lmn__mpi_check(MPI_Gather(data, count, MPI_BYTE, all_out, count, MPI_BYTE, 0, world->comm),
+                       err, "gather %zu bytes of each rank", bytes);
+    (void)lmn_world_note(world, before);
+    return status;
 }
 
 /* values += the part of `child`'s subtree; values [count], count <= LMN__SUM_COUNT */

@@ -374,10 +374,7 @@ const lmn_placement *lmn_world_placement(const lmn_world *world)
 lmn_status lmn_world_gather_placements(lmn_world *world, lmn_placement *placements_out,
                                        lmn_error *err)
 {
-    const int bytes = (int)sizeof world->placement;
     const lmn_status status =
-        lmn__mpi_check(MPI_Gather(&world->placement, bytes, MPI_BYTE, placements_out, bytes,
-                                  MPI_BYTE, 0, world->comm),
-                       err, "gather where the ranks run");
+        lmn_world_gather(world, &world->placement, sizeof world->placement, placements_out, err);
     return lmn_agree(world, status, err);
 }

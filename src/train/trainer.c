@@ -59,6 +59,9 @@ static lmn_status prepare(lmn_trainer *trainer, const lmn_trainer_options *optio
     if (status == LMN_OK) {
         status = lmn__trainer_make_trace(trainer, err);
     }
+    if (status == LMN_OK) {
+        status = lmn__waits_create(trainer, err);
+    }
     return status == LMN_OK ? lmn__records_create(trainer, err) : status;
 }
 
@@ -136,6 +139,7 @@ void lmn_trainer_destroy(lmn_trainer *trainer)
     lmn_state_destroy(trainer->state);
     lmn_free(trainer->merges);
     lmn__records_destroy(trainer->records);
+    lmn__waits_destroy(trainer->waits);
     lmn_trace_destroy(trainer->trace);
     lmn_evaluator_destroy(trainer->evaluator);
     lmn_reducer_destroy(trainer->reducer);
@@ -307,7 +311,13 @@ static lmn_status conclude(lmn_trainer *trainer, lmn_error *err)
                            trainer->evaluated_steps != trainer->progress.steps;
     lmn_status status = evaluates ? evaluate(trainer, err) : LMN_OK;
     if (status == LMN_OK) {
+        status = lmn__waits_measure_link(trainer, err);
+    }
+    if (status == LMN_OK) {
         status = lmn__records_gather(trainer, true, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__waits_share_host(trainer, err);
     }
     return status == LMN_OK ? lmn__trainer_write_trace(trainer, true, err) : status;
 }
@@ -350,6 +360,7 @@ static lmn_training_summary summarise(const lmn_trainer *trainer)
         .bytes_dense = progress->bytes_dense,
         .param_hash = lmn_parameters_hash(trainer->learner.parameters),
         .parameters = lmn_parameters_total(trainer->learner.parameters)};
+    summary.waiting = *lmn__waits_total(trainer);
     lmn_task_measure(&trainer->task, LMN_SPLIT_TEST, progress->test_loss, summary.test.metrics);
     return summary;
 }

@@ -208,6 +208,34 @@ static lmn_status set_metrics(const lmn_trainer *trainer, lmn_error *err)
     return status;
 }
 
+static lmn_status set_waiting(const lmn_trainer *trainer, lmn_error *err)
+{
+    const lmn_waiting *waiting = lmn__waits_total(trainer);
+    lmn_results *results = trainer->records->results;
+    const named_u64 numbers[] = {{"wait_steps", waiting->steps},
+                                 {"late_rank", waiting->rank > 0 ? (uint64_t)waiting->rank : 0},
+                                 {"late_steps", waiting->rank_steps}};
+    const named_f64 measures[] = {{"wait_step_seconds", waiting->step_seconds},
+                                  {"wait_seconds", waiting->seconds},
+                                  {"late_seconds", waiting->rank_seconds},
+                                  {"clock_error", waiting->clock_error},
+                                  {"link_bytes_per_s", waiting->delivered},
+                                  {"link_measured_bytes_per_s", waiting->measured}};
+    const size_t n_measures =
+        sizeof measures / sizeof measures[0] - (waiting->measured > 0.0 ? 0 : 1);
+    if (waiting->steps == 0) {
+        return LMN_OK;
+    }
+    lmn_status status =
+        set_u64s(results, summary, numbers, sizeof numbers / sizeof numbers[0], err);
+    if (status == LMN_OK) {
+        status = set_f64s(results, summary, measures, n_measures, err);
+    }
+    return status == LMN_OK
+               ? lmn_results_set_text(results, summary, "late_host", waiting->host, err)
+               : status;
+}
+
 lmn_status lmn__attributes_set_summary(const lmn_trainer *trainer, lmn_error *err)
 {
     lmn_results *results = trainer->records->results;
@@ -239,6 +267,9 @@ lmn_status lmn__attributes_set_summary(const lmn_trainer *trainer, lmn_error *er
         set_u64s(results, summary, numbers, sizeof numbers / sizeof numbers[0], err);
     if (status == LMN_OK) {
         status = set_f64s(results, summary, measures, n_measures, err);
+    }
+    if (status == LMN_OK) {
+        status = set_waiting(trainer, err);
     }
     return status == LMN_OK ? set_metrics(trainer, err) : status;
 }

@@ -132,6 +132,8 @@ typedef struct lmn__records {
     lmn_error pending_error; /* its message */
 } lmn__records;
 
+typedef struct lmn__waits lmn__waits; /* trainer_waits.c */
+
 struct lmn_trainer {
     lmn_world *world;           /* borrowed */
     const lmn_dataset *dataset; /* borrowed */
@@ -147,6 +149,7 @@ struct lmn_trainer {
     lmn_evaluator *evaluator; /* NULL without a test split */
     lmn_reader *reader;
     lmn__records *records;
+    lmn__waits *waits;
     lmn_state *state;
     lmn_checkpoint_writer *writer; /* NULL: no checkpoints, or not yet */
     uint64_t *merges;              /* of the vocabulary that is kept with checkpoints; NULL: none */
@@ -165,6 +168,7 @@ struct lmn_trainer {
     double seconds_before;   /* total seconds of the runs that this one goes on from */
     double checkpoint_at;    /* clock at the last checkpoint */
     double step_seconds;     /* of recent steps, smoothed */
+    double seconds_inside;   /* in the last step: blocked while values of all ranks were summed */
     double last_lr;          /* of the last step */
     uint64_t own_bytes_sent; /* by this rank in this process, for progress lines */
     uint64_t own_bytes_dense;
@@ -234,6 +238,28 @@ void lmn__records_add_step(lmn_trainer *trainer, const lmn__step_record *record)
 void lmn__records_add_evaluation(lmn_trainer *trainer);                           /* local */
 /* Add up bytes over ranks and write rows; to the file, too, when `flush`. Collective. */
 lmn_status lmn__records_gather(lmn_trainer *trainer, bool flush, lmn_error *err);
+
+/* trainer_waits.c: who waited for whom. */
+lmn_status lmn__waits_create(lmn_trainer *trainer, lmn_error *err); /* local */
+void lmn__waits_destroy(lmn__waits *waits);
+/* The table; rank 0, file open. */
+lmn_status lmn__waits_open_table(lmn_trainer *trainer, lmn_error *err);
+/* After that. Takes the placements, NULL elsewhere than on rank 0. Collective. */
+lmn_status lmn__waits_open(lmn_trainer *trainer, lmn_placement *placements, lmn_error *err);
+/* After the step's report; how long it took. Local. */
+void lmn__waits_add_step(lmn_trainer *trainer, double step_seconds);
+/* Settle all steps since the last time; after the times of the run are shared. Collective. */
+lmn_status lmn__waits_gather(lmn_trainer *trainer, lmn_error *err);
+/* Rank 0 with a table: step `step`, the i-th of those that were settled; and what is known of the
+ * ranks in all. */
+bool lmn__waits_is_nearly_full(const lmn_trainer *trainer);
+lmn_status lmn__waits_write_row(lmn_trainer *trainer, size_t i, uint64_t step, lmn_error *err);
+lmn_status lmn__waits_set_lists(const lmn_trainer *trainer, lmn_error *err);
+/* At the end: measure the link where that is wanted, and tell all ranks what only rank 0 knows.
+ * Collective. */
+lmn_status lmn__waits_measure_link(lmn_trainer *trainer, lmn_error *err);
+lmn_status lmn__waits_share_host(lmn_trainer *trainer, lmn_error *err);
+const lmn_waiting *lmn__waits_total(const lmn_trainer *trainer);
 
 /* trainer_decisions.c: the table of decisions on levels. Local. */
 lmn_status lmn__decisions_open(lmn_trainer *trainer, lmn_error *err); /* rank 0, file open */

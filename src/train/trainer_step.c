@@ -39,8 +39,11 @@ static lmn_status move_messages(void *user, lmn_error *err)
 /* Collective. For ops that need the values of all ranks, such as synchronised batch norm. */
 static lmn_status sum_ranks(void *user, double *values, size_t n, lmn_error *err)
 {
-    const lmn_trainer *trainer = user;
-    return lmn_world_sum_f64(trainer->world, values, n, err);
+    lmn_trainer *trainer = user;
+    const double start = lmn_clock_seconds();
+    const lmn_status status = lmn_world_sum_f64(trainer->world, values, n, err);
+    trainer->seconds_inside += lmn_clock_seconds() - start;
+    return status;
 }
 
 /* Rows of this rank weigh size / batch, so that the mean over ranks is the mean over the batch. */
@@ -178,6 +181,7 @@ static void record_step(lmn_trainer *trainer, lmn__step_record *record, double s
     record->seconds_compute = record->seconds - record->seconds_read - record->seconds_encode -
                               record->seconds_wait - record->seconds_decode;
     lmn__records_add_step(trainer, record);
+    lmn__waits_add_step(trainer, record->seconds);
     trainer->last_lr = record->lr;
     trainer->own_bytes_sent += report->bytes_sent;
     trainer->own_bytes_dense += report->bytes_dense;
@@ -211,6 +215,7 @@ lmn_status lmn__trainer_step(lmn_trainer *trainer, lmn_error *err)
     const double start = lmn_clock_seconds();
     const uint64_t step = trainer->progress.steps;
     lmn__step_record record = {.step = step, .lr = learning_rate(trainer, step)};
+    trainer->seconds_inside = 0.0;
     lmn_world_note_step(trainer->world, step);
     const lmn_status status = reduce_gradients(trainer, &record, err);
     if (status != LMN_OK) {
