@@ -69,6 +69,13 @@ static bool should_stop(void *user)
     return signal_received != 0;
 }
 
+/* SIGTERM is how launchers end ranks when they have lost one. */
+static bool must_end(void *user)
+{
+    (void)user;
+    return signal_received == SIGTERM;
+}
+
 static void on_progress(void *user, const lmn_training_progress *state)
 {
     train_job *job = user;
@@ -247,7 +254,7 @@ static lmn_status work(lmn_world *world, void *user, lmn_error *err)
     lmn_compute_set_threads(job->threads);
     lmn_watch *watch = NULL;
     lmn_dataset *dataset = NULL;
-    status = stall_watch_start(world, job->settings.stall_timeout, &watch, err);
+    status = stall_watch_start(world, job->settings.stall_timeout, must_end, &watch, err);
     if (status == LMN_OK) {
         status = lmn_dataset_open(world, job->settings.data, &dataset, err);
     }

@@ -20,6 +20,7 @@ import time
 from . import runs, tables
 
 STAGES = (4, 3, 2, 4)
+FEWER = 2  # ranks of a run that nothing disturbs, either: what another number of ranks does by itself
 SAMPLES, BATCH = 60000, 130  # a batch that neither 3 nor 4 divides
 MODEL = "mlp:hidden=256"
 EPOCHS = {"quick": 3, "full": 10}
@@ -122,48 +123,62 @@ def outcome(path):
     return 100.0 * float(summary["test_accuracy"]), float(summary["test_loss"])
 
 
+def runs_of(experiment, method, seed):
+    """(undisturbed, changing, undisturbed on fewer ranks) of one seed."""
+    words = words_of(experiment, method, seed)
+    stem = f"{method.split()[0]}-{seed}"
+
+    def straight(ranks):
+        mpirun = [*os.environ.get("MPIRUN", "mpirun").split(), "--oversubscribe", "--bind-to", "none"]
+        return outcome(experiment.run(f"{stem}-straight-{ranks}", words, ranks,
+                                      launcher=[*mpirun, "-np", str(ranks)]))
+
+    return straight(STAGES[0]), outcome(change_ranks(experiment, stem + "-changing", words)), straight(FEWER)
+
+
 def collect(experiment):
-    """{method: [(seed, undisturbed, changing)]} of the runs that are there."""
+    """{method: [(seed, runs of the seed)]} of what is there."""
     found = {method: [] for method in METHODS}
     for seed in experiment.options.seeds:
         for method in METHODS:
-            words = words_of(experiment, method, seed)
-            stem = f"{method.split()[0]}-{seed}"
-            mpirun = [*os.environ.get("MPIRUN", "mpirun").split(), "--oversubscribe", "--bind-to", "none"]
             try:
-                straight = experiment.run(stem + "-straight", words, STAGES[0],
-                                          launcher=[*mpirun, "-np", str(STAGES[0])])
-                found[method].append((seed, outcome(straight),
-                                      outcome(change_ranks(experiment, stem + "-changing", words))))
+                found[method].append((seed, runs_of(experiment, method, seed)))
             except runs.OutOfTime:
                 return found, False
     return found, True
 
 
+def differences(outcomes, which):
+    """In accuracy from the undisturbed run, seed by seed."""
+    return [each[which][0] - each[0][0] for _, each in outcomes]
+
+
+def middle(values, digits=2, sign=""):
+    return f"{tables.mean(values):{sign}.{digits}f} ± {tables.spread(values):.{digits}f}"
+
+
 def table_of(found):
     rows = []
     for method, outcomes in found.items():
-        for seed, straight, changing in outcomes:
-            rows.append([method, str(seed), f"{straight[0]:.2f}", f"{changing[0]:.2f}",
-                         f"{changing[0] - straight[0]:+.2f}", f"{straight[1]:.5f}", f"{changing[1]:.5f}"])
+        for seed, each in outcomes:
+            rows.append([method, str(seed), f"{each[0][0]:.2f}", f"{each[1][0]:.2f}",
+                         f"{each[1][0] - each[0][0]:+.2f}", f"{each[2][0] - each[0][0]:+.2f}",
+                         f"{each[0][1]:.5f}", f"{each[1][1]:.5f}"])
         if outcomes:
-            straight, changing = ([each[i][0] for each in outcomes] for i in (1, 2))
-            differences = [b - a for a, b in zip(straight, changing)]
-            rows.append([f"**{method}**", "all",
-                         f"{tables.mean(straight):.2f} ± {tables.spread(straight):.2f}",
-                         f"{tables.mean(changing):.2f} ± {tables.spread(changing):.2f}",
-                         f"{tables.mean(differences):+.2f} ± {tables.spread(differences):.2f}",
-                         f"{tables.mean([each[1][1] for each in outcomes]):.5f}",
-                         f"{tables.mean([each[2][1] for each in outcomes]):.5f}"])
-    return tables.table(["method", "seed", "undisturbed, %", "changing ranks, %", "difference, points",
-                         "test loss undisturbed", "test loss changing"], rows)
+            rows.append([f"**{method}**", "all", middle([each[0][0] for _, each in outcomes]),
+                         middle([each[1][0] for _, each in outcomes]),
+                         middle(differences(outcomes, 1), sign="+"), middle(differences(outcomes, 2), sign="+"),
+                         f"{tables.mean([each[0][1] for _, each in outcomes]):.5f}",
+                         f"{tables.mean([each[1][1] for _, each in outcomes]):.5f}"])
+    return tables.table(["method", "seed", "undisturbed, %", "changing, %", "difference, points",
+                         f"{FEWER} ranks, difference", "test loss undisturbed", "test loss changing"], rows)
 
 
 def verdict(found):
     lines = []
     for method, outcomes in found.items():
         if outcomes:
-            difference = tables.mean([b[0] - a[0] for _, a, b in outcomes])
+            difference = tables.mean(differences(outcomes, 1))
             says = "within" if abs(difference) <= LIMIT else "**not within**"
             lines.append(f"{method}: {difference:+.2f} points, {says} {LIMIT}.")
     return " ".join(lines)
@@ -181,10 +196,11 @@ def main(experiment):
             f"{', '.join(str(ranks) for ranks in STAGES[:-1])} and {STAGES[-1]} ranks; at steps "
             f"{', '.join(str(every * (i + 1)) for i in range(len(STAGES) - 1))}, all in the middle of an epoch, a "
             "rank is killed by SIGKILL and the same command goes on with `--resume` and the next number of ranks. "
+            f"*{FEWER} ranks*: undisturbed, too, from start to end; what another number of ranks does by itself. "
             f"The global batch stays {BATCH} samples, and so does the learning rate.")
     tables.write(experiment, "Ranks that change in one training", [
         tables.set_up(experiment, " -> ".join(str(ranks) for ranks in STAGES), "shared memory of one machine",
-                      experiment.options.seeds, 2 * sum(len(outcomes) for outcomes in found.values())),
+                      experiment.options.seeds, 3 * sum(len(outcomes) for outcomes in found.values())),
         text, table_of(found), verdict(found)
         + " Mean ± standard deviation over the seeds; of differences: seed by seed."])
     return is_complete

@@ -104,7 +104,8 @@ lmn_status lmn_world_gather_placements(lmn_world *world, lmn_placement *placemen
 /**
  * Make one outcome of the ranks' own: LMN_OK when every rank passes LMN_OK, else the status and
  * message of the lowest failing rank, on all ranks, with err->rank set (it stays as it is when that
- * error was agreed on before). err is left alone when all is well.
+ * error was agreed on before). err is left alone when all is well. When only some ranks fail and
+ * there are several nodes, the message begins with the host of that rank.
  * Collective: one small reduction, and a broadcast only on failure.
  */
 lmn_status lmn_agree(lmn_world *world, lmn_status status, lmn_error *err) LMN_NODISCARD;

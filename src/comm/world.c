@@ -235,7 +235,7 @@ lmn_status lmn__world_create_split(MPI_Comm comm, const lmn_logger *log, int nod
     }
     lmn_world *world = NULL;
     status = world_alloc(log, &world, err); /* local: may fail on one rank */
-    status = lmn__agree_on(own, status, err);
+    status = lmn__agree_on(own, NULL, status, err);
     if (status != LMN_OK || world == NULL) {
         lmn_world_destroy(world);
         free_comm(&own, log);
