@@ -96,9 +96,9 @@ def make_start(experiment, command, model, seed):
     if words is None:
         return []
     folder = os.path.join(experiment.folder, f"start-{seed}")
-    experiment.run(f"start-{seed}", [*command, "--data", experiment.options.data, *words, "--seed", str(START_SEED + seed),
-                                     "--threads", "1", "--verify-every", "0", "--quiet", "--checkpoint-dir", folder],
-                   experiment.options.ranks)
+    words = [*command, "--data", experiment.options.data, *words, "--seed", str(START_SEED + seed),
+             "--threads", "1", "--verify-every", "0", "--quiet", "--checkpoint-dir", folder]
+    experiment.run(f"start-{seed}", words, experiment.options.ranks)
     return ["--init", folder]
 
 
@@ -195,8 +195,8 @@ def settings_text(experiment, model, left_out):
             f". Who chooses levels: `{EVERY}`, so they are chosen every 50 steps from the mean gradient of 10.")
     start = DENSE_START.get((model, experiment.options.scale))
     if start:
-        text += (f" All rows of a seed begin with the parameters of one dense training, `{' '.join(start)}` of the seed "
-                 f"+ {START_SEED}, which is in none of the figures.")
+        text += (f" All rows of a seed begin with the parameters of one dense training, `{' '.join(start)}` of "
+                 f"the seed + {START_SEED}, which is in none of the figures.")
     if left_out:
         text += f" Not in this build, so not run: {', '.join(left_out)}."
     return text
