@@ -6,11 +6,12 @@
  * Results are checked: a collective that is fast and wrong ends the program. bench/simgrid/compare
  * builds and runs it; what a rank computes takes no simulated time, so only messages count.
  *
- *     allreduce default|direct|doubling|ring|halving BYTES    of the vector
- *     allgatherv - BYTES                                      of one rank's message
- *     alltoallv - BYTES                                       of one rank's messages together
- *     owners - BYTES BYTES                                    alltoallv, then allgatherv, each the
- *                                                             bytes of one rank's part
+ *     allreduce default|direct|doubling|ring|halving BYTES 0 PAUSE    of the vector
+ *     allgatherv - BYTES 0 PAUSE                                      of one rank's message
+ *     alltoallv - BYTES 0 PAUSE             of one rank's messages together, its own included
+ *     owners - BYTES BYTES PAUSE            alltoallv, then allgatherv, of these sizes
+ *
+ * A rank looks at its messages every PAUSE seconds.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -251,14 +252,13 @@ int main(int argc, char **argv)
     lmn_error err = lmn_error_none();
     lmn_world *world = NULL;
     stop_on(lmn_world_create(MPI_COMM_WORLD, NULL, &world, &err), &err);
-    FILE *cases = argc == 3 ? fopen(argv[1], "r") : NULL;
-    const double pause = argc == 3 ? strtod(argv[2], NULL) : 0.0;
-    require(pause > 0.0, "the time between two looks at messages");
+    FILE *cases = argc == 2 ? fopen(argv[1], "r") : NULL;
     require(cases != NULL, "the file of cases");
     char line[128];
     while (cases != NULL && fgets(line, sizeof line, cases) != NULL) {
-        one_case c = {.pause = pause};
-        require(sscanf(line, "%15s %15s %zu %zu", c.kind, c.algorithm, &c.bytes, &c.then) >= 3,
+        one_case c;
+        require(sscanf(line, "%15s %15s %zu %zu %lf", c.kind, c.algorithm, &c.bytes, &c.then,
+                       &c.pause) == 5,
                 "a line of the file of cases");
         const double seconds = time_case(world, &c);
         if (lmn_world_rank(world) == 0) {

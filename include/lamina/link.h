@@ -42,16 +42,21 @@ lmn_status lmn_link_parse(const char *text, lmn_link *link_out, lmn_error *err) 
 /**
  * Seconds of an allreduce of a vector of `bytes` bytes, by the algorithm that is the default for
  * them, and of gathering a message of `bytes` bytes from every rank, among `size` ranks that begin
- * together; 0 for one rank. Messages that do not wait for each other share one latency.
- * Model: D. Culler et al., "LogP: towards a realistic model of parallel computation", PPoPP 1993,
- * with a time for each byte.
+ * together; 0 for one rank. Messages that do not wait for each other share one latency, and while
+ * the link is busy with one, the next is made ready: gaps count where they are longer than bytes.
+ * Model: A. Alexandrov, M. Ionescu, K. Schauser, C. Scheiman, "LogGP: incorporating long messages
+ * into the LogP model", SPAA 1995.
  */
 double lmn_link_sum_seconds(const lmn_link *link, int size, double bytes);
 double lmn_link_gather_seconds(const lmn_link *link, int size, double bytes);
 
-/** Of these, what does not depend on the bytes where there are many of them: latencies and gaps. */
+/** What does not depend on the bytes of them, where there are many: latencies with a gap each. */
 double lmn_link_sum_latency(const lmn_link *link, int size);
 double lmn_link_gather_latency(const lmn_link *link, int size);
+
+/** And the other gaps, which are the least that bytes can take. */
+double lmn_link_sum_gaps(const lmn_link *link, int size);
+double lmn_link_gather_gaps(const lmn_link *link, int size);
 
 /**
  * Measure the link between the ranks of a world with its own collectives: allreduces of 2^10 to

@@ -99,34 +99,58 @@ lmn__route lmn__gather_route(int size, double bytes)
     return (lmn__route){.hops = 1.0, .messages = others, .bytes = others * bytes};
 }
 
-static double seconds_of(const lmn_line *line, double gap, lmn__route route)
+static double latency_of(const lmn_line *line, double gap, lmn__route route)
 {
-    return route.hops * line->latency + route.messages * gap + route.bytes * line->per_byte;
+    return route.hops * (line->latency + gap);
+}
+
+double lmn__route_seconds(const lmn_line *line, double gap, lmn__route route)
+{
+    const double gaps = (route.messages - route.hops) * gap;
+    const double bytes = route.bytes * line->per_byte;
+    return latency_of(line, gap, route) + (gaps > bytes ? gaps : bytes);
+}
+
+static lmn__route long_sum(int size)
+{
+    return lmn__sum_route(LMN_ALLREDUCE_DIRECT, size, 0.0);
 }
 
 double lmn_link_sum_seconds(const lmn_link *link, int size, double bytes)
 {
     const lmn_allreduce_algorithm algorithm =
         bytes <= (double)LMN__DOUBLING_BYTES ? LMN_ALLREDUCE_DOUBLING : LMN_ALLREDUCE_DIRECT;
-    return size < 2 ? 0.0
-                    : seconds_of(&link->sum, link->gap, lmn__sum_route(algorithm, size, bytes));
+    return size < 2
+               ? 0.0
+               : lmn__route_seconds(&link->sum, link->gap, lmn__sum_route(algorithm, size, bytes));
 }
 
 double lmn_link_gather_seconds(const lmn_link *link, int size, double bytes)
 {
-    return size < 2 ? 0.0 : seconds_of(&link->gather, link->gap, lmn__gather_route(size, bytes));
+    return size < 2 ? 0.0
+                    : lmn__route_seconds(&link->gather, link->gap, lmn__gather_route(size, bytes));
 }
 
 double lmn_link_sum_latency(const lmn_link *link, int size)
 {
-    return size < 2
-               ? 0.0
-               : seconds_of(&link->sum, link->gap, lmn__sum_route(LMN_ALLREDUCE_DIRECT, size, 0.0));
+    return size < 2 ? 0.0 : latency_of(&link->sum, link->gap, long_sum(size));
 }
 
 double lmn_link_gather_latency(const lmn_link *link, int size)
 {
-    return lmn_link_gather_seconds(link, size, 0.0);
+    return size < 2 ? 0.0 : latency_of(&link->gather, link->gap, lmn__gather_route(size, 0.0));
+}
+
+double lmn_link_sum_gaps(const lmn_link *link, int size)
+{
+    return size < 2 ? 0.0
+                    : lmn__route_seconds(&link->sum, link->gap, long_sum(size)) -
+                          lmn_link_sum_latency(link, size);
+}
+
+double lmn_link_gather_gaps(const lmn_link *link, int size)
+{
+    return lmn_link_gather_seconds(link, size, 0.0) - lmn_link_gather_latency(link, size);
 }
 
 /* Sums of the normal equations, each sample divided by its time. */

@@ -22,4 +22,7 @@ lmn__route lmn__sum_route(lmn_allreduce_algorithm algorithm, int size, double by
 /** A gathering of messages of `bytes` bytes; size >= 2. */
 lmn__route lmn__gather_route(int size, double bytes);
 
+/** Its seconds. */
+double lmn__route_seconds(const lmn_line *line, double gap, lmn__route route);
+
 #endif

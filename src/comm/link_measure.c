@@ -42,6 +42,7 @@ typedef struct probe {
     double gap;                   /* seconds */
     size_t n_samples;
     lmn_line_sample samples[SIZES_MAX];
+    lmn__route routes[SIZES_MAX];
 } probe;
 
 static lmn_status start(const probe *self, bool sums, size_t bytes, lmn_error *err)
@@ -114,10 +115,9 @@ static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err
     const lmn__route route =
         sums ? lmn__sum_route(algorithm_of(self->world, bytes), size, (double)bytes)
              : lmn__gather_route(size, (double)bytes);
-    const double total = (double)nanoseconds * 1e-9;
-    const double gaps = route.messages * self->gap;
+    self->routes[self->n_samples] = route;
     self->samples[self->n_samples++] = (lmn_line_sample){
-        .messages = route.hops, .bytes = route.bytes, .seconds = total > gaps ? total - gaps : 0.0};
+        .messages = route.hops, .bytes = route.bytes, .seconds = (double)nanoseconds * 1e-9};
     return status;
 }
 
@@ -126,9 +126,10 @@ static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err
 static lmn_line line_of(const probe *self)
 {
     lmn_line line = lmn_line_fit(self->samples + self->n_samples - 2, 2);
-    const lmn_line_sample *shortest = &self->samples[0];
-    const double rest = shortest->seconds - line.per_byte * shortest->bytes;
-    line.latency = rest > 0.0 ? rest / shortest->messages : 0.0;
+    line.latency = 0.0;
+    const double rest =
+        self->samples[0].seconds - lmn__route_seconds(&line, self->gap, self->routes[0]);
+    line.latency = rest > 0.0 ? rest / self->routes[0].hops : 0.0;
     return line;
 }
 

@@ -3,8 +3,8 @@
  *
  * By any way, a rank sends the bytes that all ranks together send, by their number: reduce-scatter
  * with allgather 2 (n-1)/n S, gathering (n-1) s. So time on the wire is that many bytes at the
- * link's rate, and latencies are charged for each bucket by the number of messages that have to
- * wait for each other, and a gap for each message that a rank sends.
+ * link's rate, or the gaps between its messages where those are longer, and latencies are charged
+ * for each bucket by the number of messages that have to wait for each other.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -42,19 +42,6 @@ uint64_t lmn__timing_bytes(const lmn_reducer *reducer, const lmn__layer *layer, 
                      size);
 }
 
-static double wire_seconds(const lmn_reducer *reducer, const lmn_link *link, int size,
-                           const lmn__layer *layer, size_t level)
-{
-    const lmn__timing *self = reducer->timing;
-    if (size < 2) {
-        return 0.0;
-    }
-    const uint64_t bytes = way_bytes(reducer, lmn__layer_shape(layer), level, size);
-    const double share = level == 0 ? 1.0 : self->share[layer->index * self->n_levels + level];
-    const lmn_line *line = is_reduced(reducer, level) ? &link->sum : &link->gather;
-    return (double)bytes / size * (share > 0.0 ? share : 1.0) * line->per_byte;
-}
-
 /* Whether entries of `size` ranks are added up by owners: by name, or where that sends less. */
 static bool has_owners(const lmn_reducer *reducer, int size)
 {
@@ -75,33 +62,75 @@ static bool has_owners(const lmn_reducer *reducer, int size)
     return merged < gathered;
 }
 
-/* Scattering to owners and publishing are two phases; gathering is one. */
-static double compressed_latency(const lmn_reducer *reducer, const lmn_link *link, int size)
+/* What does not depend on the bytes of a bucket. Scattering to owners and publishing are two
+ * phases; gathering is one. */
+typedef struct fixed {
+    double latency, gaps;
+} fixed;
+
+static fixed compressed_fixed(const lmn_reducer *reducer, const lmn_link *link, int size)
 {
     if (reducer->way == NULL || reducer->timing->n_levels < 2) {
-        return 0.0;
+        return (fixed){0};
     }
-    const double gathering = lmn_link_gather_latency(link, size);
-    switch (lmn_compressor_combine(reducer->compressor, 1)) {
-    case LMN_COMBINE_ROUNDS:
-        return (double)lmn_compressor_round_count(reducer->compressor, 1) *
-               lmn_link_sum_latency(link, size);
-    case LMN_COMBINE_SLICED:
-        return 2.0 * gathering;
-    default:
-        return has_owners(reducer, size) ? 2.0 * gathering : gathering;
+    const lmn_combine combine = lmn_compressor_combine(reducer->compressor, 1);
+    if (combine == LMN_COMBINE_ROUNDS) {
+        const double n_rounds = (double)lmn_compressor_round_count(reducer->compressor, 1);
+        return (fixed){n_rounds * lmn_link_sum_latency(link, size),
+                       n_rounds * lmn_link_sum_gaps(link, size)};
     }
+    const bool is_twice = combine == LMN_COMBINE_SLICED || has_owners(reducer, size);
+    const double n_phases = is_twice ? 2.0 : 1.0;
+    return (fixed){n_phases * lmn_link_gather_latency(link, size),
+                   n_phases * lmn_link_gather_gaps(link, size)};
 }
 
-/* The last bucket is always dense and often short, and short vectors are added up in another way:
- * what that takes beyond the latency of long ones, for each of its numbers. */
+/* The last bucket is always dense and often short, and short vectors are added up in another way.
+ */
 static double last_seconds(const lmn_reducer *reducer, const lmn_link *link, int size)
 {
     const lmn__bucket *last = &reducer->buckets[reducer->n_buckets - 1];
-    const double count = (double)last->dense_count;
-    const double seconds = lmn_link_sum_seconds(link, size, count * (double)sizeof(float)) -
-                           lmn_link_sum_latency(link, size);
-    return seconds > 0.0 && count > 0.0 ? seconds / count : 0.0;
+    return lmn_link_sum_seconds(link, size, (double)(last->dense_count * sizeof(float)));
+}
+
+/* Long dense buckets may have a longer latency than the last one: their layers share the rest. */
+static double dense_latency(const lmn_reducer *reducer, const lmn_link *link, int size)
+{
+    return fmin(lmn_link_sum_latency(link, size), last_seconds(reducer, link, size));
+}
+
+/* The part of a layer in its bucket, by its numbers. */
+static double part_of(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    const lmn__bucket *bucket = &reducer->buckets[layer->bucket];
+    size_t total = 0;
+    for (size_t place = 0; place < bucket->layer_count; place++) {
+        total += reducer->layers[reducer->order[bucket->first_layer + place]].count;
+    }
+    return total > 0 ? (double)layer->count / (double)total : 0.0;
+}
+
+/* Gaps that are longer than bytes are shared by the layers of a bucket, by their numbers. */
+static double wire_seconds(const lmn_reducer *reducer, const lmn_link *link, int size,
+                           const lmn__layer *layer, size_t level)
+{
+    const lmn__timing *self = reducer->timing;
+    if (size < 2) {
+        return 0.0;
+    }
+    const double part = part_of(reducer, layer);
+    if (reducer->buckets[layer->bucket].n_extra > 0) {
+        return part * (last_seconds(reducer, link, size) - dense_latency(reducer, link, size));
+    }
+    const uint64_t bytes = way_bytes(reducer, lmn__layer_shape(layer), level, size);
+    const double share = level == 0 ? 1.0 : self->share[layer->index * self->n_levels + level];
+    const lmn_line *line = is_reduced(reducer, level) ? &link->sum : &link->gather;
+    const double seconds = (double)bytes / size * (share > 0.0 ? share : 1.0) * line->per_byte;
+    if (level != 0) {
+        return fmax(seconds, part * compressed_fixed(reducer, link, size).gaps);
+    }
+    const double rest = lmn_link_sum_latency(link, size) - dense_latency(reducer, link, size);
+    return fmax(seconds, part * lmn_link_sum_gaps(link, size)) + part * rest;
 }
 
 /* Where every rank adds up the entries of all, twice the ranks have twice the entries. */
@@ -160,7 +189,6 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
 {
     lmn__timing *self = reducer->timing;
     const size_t cells = self->n_layers * self->n_levels;
-    const double last = last_seconds(reducer, link, size);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
         self->bucket_of[i] = layer->bucket;
@@ -168,9 +196,6 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
         /* Small layers leave when all else is there. */
         if (reducer->buckets[layer->bucket].n_extra > 0) {
             self->ready[i] = self->medians[LMN__TIME_COMPUTE];
-            for (size_t level = 0; level < self->n_levels; level++) {
-                self->costs[2 * cells + i * self->n_levels + level] = last * (double)layer->count;
-            }
         }
     }
     return (lmn_cost_timings){.order = reducer->order,
@@ -179,8 +204,8 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
                               .encode = self->costs,
                               .decode = self->costs + cells,
                               .wire = self->costs + 2 * cells,
-                              .latency_dense = lmn_link_sum_latency(link, size),
-                              .latency_compressed = compressed_latency(reducer, link, size),
+                              .latency_dense = dense_latency(reducer, link, size),
+                              .latency_compressed = compressed_fixed(reducer, link, size).latency,
                               .compute = self->medians[LMN__TIME_COMPUTE],
                               .update = self->medians[LMN__TIME_UPDATE]};
 }

@@ -69,6 +69,8 @@ static void one_rank_has_nothing_to_wait_for(void **state)
     assert_float_equal(lmn_link_gather_seconds(&example, 1, 1e6), 0.0, 0.0);
     assert_float_equal(lmn_link_sum_latency(&example, 1), 0.0, 0.0);
     assert_float_equal(lmn_link_gather_latency(&example, 1), 0.0, 0.0);
+    assert_float_equal(lmn_link_sum_gaps(&example, 1), 0.0, 0.0);
+    assert_float_equal(lmn_link_gather_gaps(&example, 1), 0.0, 0.0);
 }
 
 static void short_sums_take_rounds_and_long_ones_two_latencies(void **state)
@@ -79,16 +81,25 @@ static void short_sums_take_rounds_and_long_ones_two_latencies(void **state)
     assert_float_equal(lmn_link_sum_seconds(&example, 9, 1000), (5 * (20e-6 + 1e-6 + 1e-6)), 1e-12);
     /* Twice seven slices of an eighth of a megabyte, and none of them waits for another. */
     assert_float_equal(lmn_link_sum_seconds(&example, 8, 1e6),
-                       (2 * 20e-6 + 14 * 1e-6 + 14 * 125e3 * 1e-9), 1e-12);
-    assert_float_equal(lmn_link_sum_latency(&example, 8), (2 * 20e-6 + 14 * 1e-6), 1e-12);
+                       (2 * (20e-6 + 1e-6) + 14 * 125e3 * 1e-9), 1e-12);
+    assert_float_equal(lmn_link_sum_latency(&example, 8), (2 * (20e-6 + 1e-6)), 1e-12);
+    assert_float_equal(lmn_link_sum_gaps(&example, 8), 12e-6, 1e-12);
 }
 
 static void gathered_messages_share_one_latency(void **state)
 {
     (void)state;
-    assert_float_equal(lmn_link_gather_seconds(&example, 5, 1e4), (30e-6 + 4 * (1e-6 + 20e-6)),
+    assert_float_equal(lmn_link_gather_seconds(&example, 5, 1e4), (30e-6 + 1e-6 + 4 * 20e-6),
                        1e-12);
-    assert_float_equal(lmn_link_gather_latency(&example, 5), (30e-6 + 4e-6), 1e-12);
+    assert_float_equal(lmn_link_gather_latency(&example, 5), 31e-6, 1e-12);
+}
+
+static void gaps_count_where_they_are_longer_than_bytes(void **state)
+{
+    (void)state;
+    assert_float_equal(lmn_link_gather_seconds(&example, 101, 10), (31e-6 + 99e-6), 1e-12);
+    assert_float_equal(lmn_link_gather_gaps(&example, 101), 99e-6, 1e-12);
+    assert_float_equal(lmn_link_sum_seconds(&example, 1001, 20000), (2 * 21e-6 + 1998e-6), 1e-12);
 }
 
 static void a_line_through_exact_times_is_found(void **state)
@@ -126,6 +137,7 @@ int main(void)
         cmocka_unit_test(one_rank_has_nothing_to_wait_for),
         cmocka_unit_test(short_sums_take_rounds_and_long_ones_two_latencies),
         cmocka_unit_test(gathered_messages_share_one_latency),
+        cmocka_unit_test(gaps_count_where_they_are_longer_than_bytes),
         cmocka_unit_test(a_line_through_exact_times_is_found),
         cmocka_unit_test(a_line_has_nothing_negative_in_it),
     };
