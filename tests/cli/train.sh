@@ -22,6 +22,8 @@ check "a run on two ranks ends with results that inspect tells as JSON"
 train straight --checkpoint-dir straight
 grep -q '^test accuracy' out.txt || fail "no summary"
 grep -q '^waited for input .* % of training$' out.txt || fail "no word of waiting"
+grep -q '^waiting: .* a step' out.txt || fail "no word of ranks that waited"
+grep -q '^link: a rank sent .*B/s while gradients were under way$' out.txt || fail "no rate of the link"
 grep -q 'train vision --model mlp:hidden=128' err.txt || fail "the configuration was not printed"
 for key in test_accuracy test_loss train_loss steps seconds bytes_sent bytes_dense ranks seed \
     param_hash configuration; do
@@ -72,6 +74,8 @@ last=$(newest straight)
 check "inspect explains results and checkpoints in words, and compares runs"
 expect 0 "$LAMINA" inspect straight.h5
 grep -q 'test accuracy' out.txt || fail "no accuracy in words"
+grep -q '^  waiting: .* a step' out.txt || fail "inspect says nothing of waiting"
+grep -q '^  link: a rank sent ' out.txt || fail "inspect says nothing of the link"
 expect 0 "$LAMINA" inspect "$last"
 grep -q "checkpoint after step $steps" out.txt || fail "no step in words"
 expect 0 "$LAMINA" inspect straight.h5 straight.h5
