@@ -14,6 +14,8 @@ set(lamina_test_environment OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # the site (MPIEXEC_PREFLAGS). Launchers share few options: the number of ranks, and that is all.
 set(lamina_test_mpirun ${MPIEXEC_EXECUTABLE})
 set(lamina_mpi_environment ${lamina_test_environment})
+# Ranks that wait keep their cores with most MPIs, so more ranks than cores may take many times as long.
+set(lamina_mpi_timeout 600)
 execute_process(COMMAND ${MPIEXEC_EXECUTABLE} --version OUTPUT_VARIABLE lamina_mpiexec_version
                 ERROR_QUIET)
 if(lamina_mpiexec_version MATCHES "Open MPI|OpenRTE")
@@ -21,6 +23,7 @@ if(lamina_mpiexec_version MATCHES "Open MPI|OpenRTE")
     # A rank that waits gives its core to who it waits for, also where other programs use the cores.
     list(APPEND lamina_mpi_environment OMPI_MCA_btl_vader_single_copy_mechanism=none
          OMPI_MCA_mpi_yield_when_idle=1)
+    set(lamina_mpi_timeout 120)
     list(APPEND lamina_test_mpirun --oversubscribe --bind-to none)
     execute_process(COMMAND id -u OUTPUT_VARIABLE lamina_user_id
                     OUTPUT_STRIP_TRAILING_WHITESPACE)
@@ -89,7 +92,7 @@ function(lamina_add_mpi_test name)
                                                      $<TARGET_FILE:mpi_${name}>)
         set_tests_properties(
             mpi.${name}.np${ranks}
-            PROPERTIES TIMEOUT 120 LABELS mpi PROCESSORS ${ranks}
+            PROPERTIES TIMEOUT ${lamina_mpi_timeout} LABELS mpi PROCESSORS ${ranks}
                        ENVIRONMENT "${lamina_mpi_environment};CMOCKA_TEST_ABORT=1")
     endforeach()
 endfunction()
@@ -121,7 +124,7 @@ function(lamina_add_example_test language)
                  COMMAND sh ${PROJECT_SOURCE_DIR}/tests/examples/averages.sh ${ranks}
                          ${lamina_test_mpirun} -n ${ranks} ${arg_PROGRAM})
         set_tests_properties(mpi.example_${language}.np${ranks}
-                             PROPERTIES TIMEOUT 120 LABELS mpi PROCESSORS ${ranks}
+                             PROPERTIES TIMEOUT ${lamina_mpi_timeout} LABELS mpi PROCESSORS ${ranks}
                                         ENVIRONMENT "${lamina_example_environment}")
     endforeach()
 endfunction()
@@ -150,7 +153,8 @@ function(lamina_add_cluster_test name)
     file(MAKE_DIRECTORY ${work})
     set(environment ${lamina_test_environment} LAB=${folder}/lab PYTHON=${LAMINA_PYTHON}
                     WORK=${work} SOURCE_DIR=${PROJECT_SOURCE_DIR}
-                    WIRE_BYTES=$<TARGET_FILE:cluster_wire_bytes>)
+                    WIRE_BYTES=$<TARGET_FILE:cluster_wire_bytes> MEET=$<TARGET_FILE:cluster_meet>
+                    LAMINA_LAB_MPIRUN=${MPIEXEC_EXECUTABLE})
     if(TARGET lamina_program)
         list(APPEND environment LAMINA=$<TARGET_FILE:lamina_program>)
     endif()

@@ -12,6 +12,7 @@ limit=2
 within=$((limit + 2))
 
 lab_up 3 1gbit
+lab_network any
 make_data tiny 512 50 28
 
 # start: a run that would go on for long, in the background; it has made steps when this returns.
@@ -30,7 +31,7 @@ has_two_checkpoints() {
 }
 
 rank() {
-    ranks_with "OMPI_COMM_WORLD_RANK=$1"
+    ranks_with "OMPI_COMM_WORLD_RANK=$1" "PMI_RANK=$1"
 }
 
 # Whether a process has ended, or is only waited for.
@@ -87,6 +88,10 @@ ends "$first" "$third"
 says 'rank 1 on h2 has ended, last at '
 over
 
+if [ -n "${LAMINA_LAB_NETWORK:-}" ]; then
+    echo "skipped in part: no link that could be down"
+    exit 0
+fi
 link() {
     namespace=$("$LAB" status | sed -n 's/^h3 .* namespace //p')
     ip -n "$namespace" link set eth0 "$1"
