@@ -99,6 +99,9 @@ typedef struct lmn__identity {
 /* Steps whose bytes are not yet added up over ranks; after so many it is done. */
 #define LMN__RECORD_STEPS 256
 
+/* How often a run on shards may go on with another number of ranks, and once more. */
+#define LMN__STAGES_MAX ((size_t)256)
+
 /* Rows that a table can hold back: those that wait and those of the next round. */
 #define LMN__TABLE_ROWS ((size_t)2 * LMN__RECORD_STEPS)
 
@@ -142,7 +145,8 @@ struct lmn_trainer {
     uint64_t test_count;
     lmn__settings settings;
     lmn_sharding sharding;
-    lmn_shard shard; /* of this rank; zeros without shards */
+    lmn_shard shard;                         /* of this rank; zeros without shards */
+    lmn_shard_stage stages[LMN__STAGES_MAX]; /* of numbers of ranks; behind the last: zeros */
     lmn__learner learner;
     lmn_reducer_layer *layers; /* [n_layers] as the reducer was given them */
     lmn_reducer *reducer;
@@ -267,9 +271,11 @@ lmn_status lmn__decisions_add(lmn_trainer *trainer, uint64_t step, lmn_error *er
 void lmn__records_destroy(lmn__records *records);
 
 /* trainer_shards.c */
-lmn_status lmn__shards_create(lmn_trainer *trainer, lmn_error *err);       /* local */
-lmn_status lmn__shards_agree(const lmn_trainer *trainer, lmn_error *err);  /* collective */
-lmn_status lmn__shards_record(const lmn_trainer *trainer, lmn_error *err); /* rank 0 only */
+lmn_status lmn__shards_create(lmn_trainer *trainer, lmn_error *err);               /* local */
+lmn_status lmn__shards_agree(const lmn_trainer *trainer, lmn_error *err);          /* collective */
+lmn_status lmn__shards_add_state(lmn_trainer *trainer, lmn_error *err);            /* local */
+lmn_status lmn__shards_go_on(lmn_trainer *trainer, uint64_t step, lmn_error *err); /* local */
+lmn_status lmn__shards_record(const lmn_trainer *trainer, lmn_error *err);         /* rank 0 only */
 const lmn_shard *lmn__shard_of(const lmn_trainer *trainer); /* NULL without shards; local */
 
 /* trainer_attributes.c: rank 0 only. */

@@ -96,6 +96,9 @@ lmn_status lmn__trainer_make_state(lmn_trainer *trainer, lmn_error *err)
                                 LMN_STATE_F64, 2, dims, trainer->records->feedback_recorded, err);
     }
     if (status == LMN_OK) {
+        status = lmn__shards_add_state(trainer, err);
+    }
+    if (status == LMN_OK) {
         status = add_specs(trainer, err);
     }
     if (status == LMN_OK) {
@@ -183,6 +186,9 @@ static lmn_status load(lmn_trainer *trainer, const char *path, uint64_t step, lm
     status = check_identity(trainer, path, err);
     if (status == LMN_OK) {
         status = check_parameters(trainer, path, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__shards_go_on(trainer, step, err);
     }
     status = lmn_agree(trainer->world, status, err);
     if (status == LMN_OK) {

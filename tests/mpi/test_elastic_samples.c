@@ -12,8 +12,11 @@
 #include "lamina/import.h"
 #include "lamina/memory.h"
 #include "lamina/ops.h"
+#include "lamina/partition.h"
+#include "lamina/shard.h"
 #include "training.h"
 
+#include <limits.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -204,6 +207,71 @@ static void check_epochs(const char *directory)
     }
 }
 
+/* Samples of the shard of a rank that were used in a step had been used as little as any other of
+ * it. */
+static void check_shard(const lmn_shard *shard, const long before[SAMPLES],
+                        const long after[SAMPLES], long part)
+{
+    long least = LONG_MAX;
+    long used = 0;
+    for (uint64_t i = 0; i < shard->count; i++) {
+        const uint64_t sample = shard->samples == NULL ? shard->first + i : shard->samples[i];
+        least = after[sample] < least ? after[sample] : least;
+        used += after[sample] - before[sample];
+    }
+    assert_int_equal(used, part);
+    for (uint64_t i = 0; i < shard->count; i++) {
+        const uint64_t sample = shard->samples == NULL ? shard->first + i : shard->samples[i];
+        assert_true(after[sample] == before[sample] || after[sample] <= least + 1);
+    }
+}
+
+static void check_shards(const training *t, const char *directory, const char *split)
+{
+    char path[TEST_PATH_BYTES];
+    lmn_dataset *dataset = NULL;
+    lmn_sharding sharding;
+    lmn_world *self = NULL;
+    training_path(t, "counted.h5", path);
+    assert_int_equal(lmn_world_create(MPI_COMM_SELF, NULL, &self, NULL), LMN_OK);
+    assert_int_equal(lmn_dataset_open(self, path, &dataset, NULL), LMN_OK);
+    assert_int_equal(lmn_sharding_parse(split, &sharding, NULL), LMN_OK);
+    long before[SAMPLES] = {0};
+    size_t stage = 0;
+    for (uint64_t step = 1; step <= STEPS; step++) {
+        stage += step > stages[stage].end ? 1 : 0;
+        const int size = stages[stage].ranks;
+        long after[SAMPLES];
+        read_uses(directory, step, after);
+        for (int rank = 0; rank < size; rank++) {
+            lmn_shard shard = {.count = 0};
+            assert_int_equal(lmn_shard_create(dataset, &sharding, training_options(1).seed, rank,
+                                              size, &shard, NULL),
+                             LMN_OK);
+            const lmn_range part = lmn_partition(BATCH, (size_t)size, (size_t)rank);
+            check_shard(&shard, before, after, (long)part.count);
+            lmn_shard_destroy(&shard);
+        }
+        memcpy(before, after, sizeof before);
+    }
+    lmn_dataset_close(dataset);
+    lmn_world_destroy(self);
+}
+
+static void so_it_is_in_every_shard_where_ranks_have_their_own_samples(void **state)
+{
+    static const char *const splits[] = {"label", "dirichlet:alpha=0.5"};
+    const training *t = *state;
+    for (size_t i = 0; i < sizeof splits / sizeof splits[0]; i++) {
+        char directory[TEST_PATH_BYTES];
+        run_all(t, i == 0 ? "counted-label" : "counted-dirichlet", splits[i], directory);
+        if (t->rank == 0) {
+            check_shards(t, directory, splits[i]);
+        }
+        MPI_Barrier(MPI_COMM_WORLD);
+    }
+}
+
 static void each_sample_is_used_once_an_epoch_on_4_3_2_and_4_ranks(void **state)
 {
     const training *t = *state;
@@ -222,6 +290,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_sample_is_used_once_an_epoch_on_4_3_2_and_4_ranks),
+        cmocka_unit_test(so_it_is_in_every_shard_where_ranks_have_their_own_samples),
     };
     const int failed = cmocka_run_group_tests(tests, training_create, training_destroy);
     MPI_Finalize();
