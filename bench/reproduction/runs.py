@@ -43,6 +43,9 @@ class Experiment:
             words += ["--scale", given.scale]
         if self.name.startswith("lgreco"):
             words += ["--scale", given.scale, "--ranks", str(given.ranks), "--families", ",".join(given.families)]
+        if self.name == "step-time":
+            words += ["--families", ",".join(given.families), "--rates", ",".join(given.rates), "--models",
+                      ",".join(given.models)]
         return " ".join(words)
 
     def find(self, name, words, ranks):
