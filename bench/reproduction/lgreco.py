@@ -58,6 +58,7 @@ SETTLED = f"lgreco:{EVERY},error=settled"
 ALLOCATIONS = [
     ("uniform", "uniform"),
     ("lgreco, alpha 3", f"{SETTLED},alpha=3"),
+    ("lgreco, alpha 5", f"{SETTLED},alpha=5"),
     ("lgreco, alpha 2", f"{SETTLED},alpha=2"),
     ("lgreco, alpha 1", SETTLED),
     ("lgreco by message, alpha 1", f"lgreco:{EVERY}"),
@@ -65,8 +66,9 @@ ALLOCATIONS = [
     ("global topk", f"global-topk:{EVERY}"),
     ("accordion", f"accordion:{EVERY}"),
 ]
-NOT_FOR = {"global topk": ("quant", "lowrank"), "lgreco, alpha 3": ("quant",), "lgreco, alpha 2": ("topk",)}
-FIRST = ("uniform", "lgreco, alpha 3")
+NOT_FOR = {"global topk": ("quant", "lowrank"), "lgreco, alpha 3": ("quant",), "lgreco, alpha 2": ("topk",),
+           "lgreco, alpha 5": ("quant", "lowrank")}
+FIRST = ("uniform", "lgreco, alpha 3", "lgreco, alpha 5")
 DENSE = ("dense", "dense", "dense", "none", "uniform")
 
 
