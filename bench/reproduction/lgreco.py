@@ -24,7 +24,7 @@ SIZES = {
     ("cnn", "quick"): ["--model", "cnn", "--steps", "1200", "--batch", "32", "--lr", "0.02"],
     ("resnet20", "full"): ["--model", "resnet20", "--epochs", "10", "--batch", "128", "--lr", "0.1",
                            "--optimizer", "sgd:momentum=0.9,weight_decay=0.0005"],
-    ("resnet20", "quick"): ["--model", "resnet20", "--steps", "500", "--batch", "32", "--lr", "0.03",
+    ("resnet20", "quick"): ["--model", "resnet20", "--steps", "300", "--batch", "32", "--lr", "0.03",
                             "--dense-below", "512"],
     ("gpt", "full"): ["--model", "gpt", "--epochs", "1", "--batch", "16"],
     ("gpt", "quick"): ["--model", "gpt:layers=2,width=128,heads=4,context=64", "--steps", "300",
@@ -50,7 +50,7 @@ STATIC = {"topk": "topk:density=0.01", "quant": "quant:bits=4", "lowrank": "lowr
 LESS = {"topk": "topk:density=0.005", "quant": "quant:bits=3", "lowrank": "lowrank:rank=2"}
 FEEDBACK = {"topk": "ec", "quant": "econtrol", "lowrank": "ec"}
 # At a constant rate from the start one seed of three diverged with topk at lr 0.05.
-SCHEDULE = "cosine:warmup=100"
+SCHEDULE = {"resnet20": "cosine:warmup=30", "cnn": "cosine:warmup=100", "gpt": "cosine:warmup=100"}
 EVERY = "warmup=0,every=50,window=10"
 
 # Name of the row, and the allocation; a name that --help does not offer is left out.
@@ -58,6 +58,7 @@ SETTLED = f"lgreco:{EVERY},error=settled"
 ALLOCATIONS = [
     ("uniform", "uniform"),
     ("lgreco, alpha 3", f"{SETTLED},alpha=3"),
+    ("lgreco, alpha 5", f"{SETTLED},alpha=5"),
     ("lgreco, alpha 2", f"{SETTLED},alpha=2"),
     ("lgreco, alpha 1", SETTLED),
     ("lgreco by message, alpha 1", f"lgreco:{EVERY}"),
@@ -65,10 +66,9 @@ ALLOCATIONS = [
     ("global topk", f"global-topk:{EVERY}"),
     ("accordion", f"accordion:{EVERY}"),
 ]
-# What a family needs to send two thirds of the uniform bytes: in top-k most levels are steps of a root of 2.
-NOT_FOR = {"global topk": ("quant", "lowrank"), "lgreco, alpha 3": ("lowrank", "quant"),
-           "lgreco, alpha 2": ("topk",)}
-FIRST = ("uniform", "lgreco, alpha 3", "lgreco, alpha 2")
+NOT_FOR = {"global topk": ("quant", "lowrank"), "lgreco, alpha 3": ("quant",), "lgreco, alpha 2": ("topk",),
+           "lgreco, alpha 5": ("quant", "lowrank")}
+FIRST = ("uniform", "lgreco, alpha 3", "lgreco, alpha 5")
 DENSE = ("dense", "dense", "dense", "none", "uniform")
 
 
@@ -108,7 +108,7 @@ def make_run(experiment, command, model, row, seed):
     data = experiment.options.text if command[-1] == "text" else experiment.options.data
     words = [*command, "--data", data, *SIZES[model, experiment.options.scale], "--seed", str(seed),
              "--compress", compress, "--feedback", feedback, "--allocate", allocate,
-             "--schedule", SCHEDULE, "--threads", "1", "--verify-every", "0", "--quiet",
+             "--schedule", SCHEDULE[model], "--threads", "1", "--verify-every", "0", "--quiet",
              *make_start(experiment, command, model, seed)]
     return experiment.run(stem, words, experiment.options.ranks)
 
@@ -188,7 +188,7 @@ def bytes_panel(outcomes, family):
 
 def settings_text(experiment, model, left_out):
     size = " ".join(SIZES[model, experiment.options.scale])
-    text = (f"Every run: `{size} --schedule {SCHEDULE} --threads 1`, on {experiment.options.ranks} ranks of one "
+    text = (f"Every run: `{size} --schedule {SCHEDULE[model]} --threads 1`, on {experiment.options.ranks} ranks of one "
             "thread. Families: " + "; ".join(
                 f"`{STATIC[f]}` with `{FEEDBACK[f]}`, allocation chooses from `{LEVELS[f]}`, *less* is "
                 f"`{LESS[f]}`" for f in experiment.options.families) +
