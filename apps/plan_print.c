@@ -60,10 +60,14 @@ void plan_print(console *c, const plan_facts *facts)
     const plan_options *o = facts->options;
     console_answer(c, "%s, %llu samples a rank, %s, %s", o->model, (unsigned long long)o->batch,
                    o->compress, o->feedback);
-    console_answer(c, "%d ranks on %d nodes; link %s: %.3g us a message, %.3g Gbit/s",
-                   facts->row.ranks, facts->row.nodes,
-                   facts->is_measured ? "measured" : "as stated", 1e6 * facts->link.sum.latency,
-                   facts->link.sum.per_byte > 0.0 ? 8e-9 / facts->link.sum.per_byte : 0.0);
+    console_answer(
+        c,
+        "%d ranks on %d nodes; link %s: %.3g us a message, %.3g Gbit/s, %.3g us from one "
+        "message to the next",
+        facts->row.ranks, facts->row.nodes, facts->is_measured ? "measured" : "as stated",
+        1e6 * facts->link.sum.latency,
+        facts->link.sum.per_byte > 0.0 ? 8e-9 / facts->link.sum.per_byte : 0.0,
+        1e6 * facts->link.gap);
     console_answer(c, "forward and backward %.3f ms, update %.3f ms", 1e3 * facts->compute,
                    1e3 * facts->update);
     console_answer(c, "%s", "");

@@ -10,6 +10,8 @@
  *     allgatherv - BYTES 0 PAUSE                                      of one rank's message
  *     alltoallv - BYTES 0 PAUSE             of one rank's messages together, its own included
  *     owners - BYTES BYTES PAUSE            alltoallv, then allgatherv, of these sizes
+ *     step - N 0 PAUSE                      the N buckets on the next lines, each as
+ *         SECONDS BYTES BYTES               when it leaves, its dense numbers, its message
  *
  * A rank looks at its messages every PAUSE seconds.
  *
@@ -229,10 +231,110 @@ static double time_messages(lmn_world *world, size_t scattered, size_t gathered,
     return seconds;
 }
 
+/* ------------------------------------------------------------------ steps */
+
+/* Dense numbers and a compressed message that leave at a time of the step, one bucket after the
+ * other. Either may be missing. */
+typedef struct bucket {
+    double leaves; /* seconds */
+    size_t dense_bytes, message_bytes;
+    float *send, *recv;
+    unsigned char *own;
+    lmn_collective *allreduce, *allgatherv;
+} bucket;
+
+static void connect_bucket(lmn_world *world, bucket *b)
+{
+    lmn_error err = lmn_error_none();
+    b->send = take(b->dense_bytes);
+    b->recv = take(b->dense_bytes);
+    b->own = take(b->message_bytes);
+    stop_on(lmn_allreduce_create(world, LMN_REDUCTION_SUM_F32, b->dense_bytes / sizeof(float),
+                                 &b->allreduce, &err),
+            &err);
+    stop_on(lmn_allgatherv_create(world, b->message_bytes, &b->allgatherv, &err), &err);
+}
+
+static void start_bucket(bucket *b)
+{
+    lmn_error err = lmn_error_none();
+    if (b->dense_bytes > 0) {
+        stop_on(lmn_allreduce_start(b->allreduce, b->send, b->recv, b->dense_bytes / sizeof(float),
+                                    1.0F, &err),
+                &err);
+    }
+    if (b->message_bytes > 0) {
+        stop_on(lmn_allgatherv_start(b->allgatherv, b->own, b->message_bytes, &err), &err);
+    }
+}
+
+static bool is_under_way(const bucket *b)
+{
+    lmn_error err = lmn_error_none();
+    const lmn_status sum = lmn_collective_progress(b->allreduce, &err);
+    stop_on(sum == LMN_IN_PROGRESS ? LMN_OK : sum, &err);
+    const lmn_status gathering = lmn_collective_progress(b->allgatherv, &err);
+    stop_on(gathering == LMN_IN_PROGRESS ? LMN_OK : gathering, &err);
+    return sum == LMN_IN_PROGRESS || gathering == LMN_IN_PROGRESS;
+}
+
+/* A rank computes until the last bucket leaves, and looks at its messages meanwhile. */
+static double time_step(bucket *buckets, size_t n, double pause)
+{
+    const double begin = start_together();
+    size_t n_started = 0;
+    bool is_over = false;
+    while (!is_over) {
+        while (n_started < n && MPI_Wtime() - begin >= buckets[n_started].leaves) {
+            start_bucket(&buckets[n_started++]);
+        }
+        is_over = n_started == n;
+        for (size_t i = 0; i < n_started; i++) {
+            is_over = !is_under_way(&buckets[i]) && is_over;
+        }
+        if (!is_over) {
+            sleep_for(pause);
+        }
+    }
+    return since_all(begin);
+}
+
+/* The buckets follow in the file, a line each. */
+static double read_and_time_step(lmn_world *world, const one_case *c, FILE *cases)
+{
+    const size_t n = c->bytes;
+    char line[128];
+    bucket *buckets = take(n * sizeof *buckets);
+    for (size_t i = 0; i < n; i++) {
+        bucket *b = &buckets[i];
+        require(fgets(line, sizeof line, cases) != NULL &&
+                    sscanf(line, "%lf %zu %zu", &b->leaves, &b->dense_bytes, &b->message_bytes) ==
+                        3,
+                "a bucket in the file of cases");
+    }
+    choose_algorithm(world, "default");
+    for (size_t i = 0; i < n; i++) {
+        connect_bucket(world, &buckets[i]);
+    }
+    const double seconds = time_step(buckets, n, c->pause);
+    for (size_t i = 0; i < n; i++) {
+        lmn_collective_destroy(buckets[i].allreduce);
+        lmn_collective_destroy(buckets[i].allgatherv);
+        lmn_free(buckets[i].send);
+        lmn_free(buckets[i].recv);
+        lmn_free(buckets[i].own);
+    }
+    lmn_free(buckets);
+    return seconds;
+}
+
 /* ------------------------------------------------------------------ cases */
 
-static double time_case(lmn_world *world, const one_case *c)
+static double time_case(lmn_world *world, const one_case *c, FILE *cases)
 {
+    if (strcmp(c->kind, "step") == 0) {
+        return read_and_time_step(world, c, cases);
+    }
     if (strcmp(c->kind, "allreduce") == 0) {
         return time_allreduce(world, c);
     }
@@ -260,7 +362,7 @@ int main(int argc, char **argv)
         require(sscanf(line, "%15s %15s %zu %zu %lf", c.kind, c.algorithm, &c.bytes, &c.then,
                        &c.pause) == 5,
                 "a line of the file of cases");
-        const double seconds = time_case(world, &c);
+        const double seconds = time_case(world, &c, cases);
         if (lmn_world_rank(world) == 0) {
             (void)printf("%s %s %zu %zu %.9f\n", c.kind, c.algorithm, c.bytes, c.then, seconds);
             (void)fflush(stdout);

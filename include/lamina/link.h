@@ -59,15 +59,15 @@ double lmn_link_sum_gaps(const lmn_link *link, int size);
 double lmn_link_gather_gaps(const lmn_link *link, int size);
 
 /**
- * Measure the link between the ranks of a world with its own collectives: allreduces of 2^10 to
- * 2^20 bytes and gatherings of 2^8 to 2^18, without pauses, of which the slowest rank's medians
- * count. The two longest give the rate, the shortest the latency; bursts of short messages to the
- * next rank give the gap. With more than two ranks
- * lmn_allreduce_tune runs first, and the world keeps the table that it sets. Takes about a second
- * where a link needs a tenth for 1 MB. A world is measured once and told the same again. One rank
- * has a link of zeros. Collective; no other collective of the world may be in flight. Errors, the
- * same on all ranks: LMN_ERR_MEMORY, LMN_ERR_UNSUPPORTED (MPI has no more tags), LMN_ERR_COMM.
- * Method: R. W. Hockney, Parallel Computing 20 (1994) 389-398.
+ * Measure the link between the ranks of a world with its own collectives: allreduces of 2^10
+ * and 2^20 bytes and gatherings of 2^8 and 2^18, without pauses, of which the slowest rank's
+ * medians count. The longest give the rate, the shortest the latency; bursts of short messages to
+ * the next rank give the gap. With more than two ranks lmn_allreduce_tune runs first, and the world
+ * keeps the table that it sets. Takes about a second where a link needs a tenth for 1 MB. A world
+ * is measured once and told the same again. One rank has a link of zeros. Collective; no other
+ * collective of the world may be in flight. Errors, the same on all ranks: LMN_ERR_MEMORY,
+ * LMN_ERR_UNSUPPORTED (MPI has no more tags), LMN_ERR_COMM. Method: R. W. Hockney, Parallel
+ * Computing 20 (1994) 389-398.
  */
 lmn_status lmn_link_measure(lmn_world *world, lmn_link *link_out, lmn_error *err) LMN_NODISCARD;
 

@@ -24,10 +24,10 @@
 #define SUM_LOG2_LAST     20
 #define GATHER_LOG2_FIRST 8
 #define GATHER_LOG2_LAST  18
-#define LOG2_STEP         2
-#define SIZES_MAX         8
+#define LOG2_STEP         10 /* only the first and the last */
+#define SIZES_MAX         2
 #define ROUNDS_MAX        ((size_t)32)
-#define ROUNDS_MIN        ((size_t)4)
+#define ROUNDS_MIN        ((size_t)8)
 /* Seconds for the rounds of one size, unless the fewest take longer. */
 #define SECONDS_EACH 0.2
 /* Messages of the bursts that show the gap between them, and how often each is sent. */
@@ -121,14 +121,20 @@ static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err
     return status;
 }
 
-/* The rate is that of the two longest, the latency what the shortest takes beyond it. Those between
- * show neither: links that let some bytes pass faster would hide their rate in them. */
+/* The shortest and the longest have the latency and the rate between them. Those between show
+ * neither: what disturbs them would weigh more, and links that let some bytes pass faster would
+ * hide their rate in them. */
 static lmn_line line_of(const probe *self)
 {
-    lmn_line line = lmn_line_fit(self->samples + self->n_samples - 2, 2);
+    const lmn_line_sample *shortest = &self->samples[0];
+    const lmn_line_sample *longest = &self->samples[self->n_samples - 1];
+    const lmn_line_sample ends[] = {*shortest, *longest};
+    lmn_line line = lmn_line_fit(ends, 2);
+    if (line.per_byte == 0.0) {
+        line.per_byte = longest->seconds / longest->bytes;
+    }
     line.latency = 0.0;
-    const double rest =
-        self->samples[0].seconds - lmn__route_seconds(&line, self->gap, self->routes[0]);
+    const double rest = shortest->seconds - lmn__route_seconds(&line, self->gap, self->routes[0]);
     line.latency = rest > 0.0 ? rest / self->routes[0].hops : 0.0;
     return line;
 }

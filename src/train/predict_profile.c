@@ -204,7 +204,9 @@ static lmn_status make_quiet_steps(lmn_profile *profile, uint64_t first, size_t 
         timing->ready[layer] = 1e-9 * (double)profile->bytes[layer];
     }
     timing->medians[LMN__TIME_COMPUTE] = alone;
-    timing->dense_progress += dense_compute > alone ? dense_compute - alone : 0.0;
+    if (lmn_world_size(profile->world) > 1 && dense_compute > alone) {
+        timing->dense_progress += dense_compute - alone;
+    }
     return LMN_OK;
 }
 
