@@ -112,8 +112,7 @@ static lmn_time_problem arrange(lmn_profile *profile, const lmn_cost_timings *ti
                               .wire = tables + 2 * cells,
                               .error = tables + 3 * cells,
                               .bytes = profile->bytes + cells,
-                              .latency_dense = timings->latency_dense,
-                              .latency_compressed = timings->latency_compressed,
+                              .kind = timings->kind,
                               .compute = timings->compute,
                               .update = timings->update};
 }

@@ -10,6 +10,10 @@
  */
 #include "timing_internal.h"
 
+#include <assert.h>
+
+static_assert(LMN__WAYS == LMN_TIME_KINDS, "each way of combining is a kind of messages");
+
 static bool is_reduced(const lmn_reducer *reducer, size_t level)
 {
     const lmn_combine combine = lmn_compressor_combine(reducer->compressor, level);
@@ -18,8 +22,7 @@ static bool is_reduced(const lmn_reducer *reducer, size_t level)
 
 static uint64_t way_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level, int size)
 {
-    const lmn__exchange_kind *kind = level == 0 ? &lmn__exchange_dense : reducer->way;
-    return kind->wire_bytes(reducer->compressor, size, shape, level);
+    return lmn__way_of(reducer, level)->wire_bytes(reducer->compressor, size, shape, level);
 }
 
 /* The level at which a layer travels among `size` ranks: dense where that sends no more. */
@@ -27,7 +30,7 @@ static size_t travel_level(const lmn_reducer *reducer, const lmn__layer *layer, 
                            int size)
 {
     const lmn_layer_shape shape = lmn__layer_shape(layer);
-    if (level == 0 || layer->small || reducer->way == NULL) {
+    if (level == 0 || layer->small) {
         return 0;
     }
     return way_bytes(reducer, shape, level, size) < way_bytes(reducer, shape, 0, size) ? level : 0;
@@ -53,20 +56,54 @@ static double wire_seconds(const lmn_reducer *reducer, const lmn_link *link, int
     return (double)bytes / size * (share > 0.0 ? share : 1.0) * line->per_byte;
 }
 
-/* Scattering to owners and publishing are two phases; gathering is one. */
-static double compressed_latency(const lmn_reducer *reducer, const lmn_link *link, int size)
+/* Of the rounds of all families in a mixture, the most. */
+static size_t most_rounds(const lmn_reducer *reducer)
 {
-    if (reducer->way == NULL || reducer->timing->n_levels < 2) {
-        return 0.0;
+    size_t most = 0;
+    for (size_t level = 1; level < lmn_compressor_level_count(reducer->compressor); level++) {
+        const size_t rounds =
+            lmn_compressor_combine(reducer->compressor, level) == LMN_COMBINE_ROUNDS
+                ? lmn_compressor_round_count(reducer->compressor, level)
+                : 0;
+        most = rounds > most ? rounds : most;
     }
-    switch (lmn_compressor_combine(reducer->compressor, 1)) {
+    return most;
+}
+
+/* Scattering to owners and publishing are two phases; gathering is one. */
+static double latency_of(const lmn_reducer *reducer, lmn_combine way, const lmn_link *link,
+                         int size)
+{
+    const double sum = lmn_link_sum_messages(size) * link->sum.latency;
+    const double gather = lmn_link_gather_messages(size) * link->gather.latency;
+    switch (way) {
     case LMN_COMBINE_ROUNDS:
-        return (double)lmn_compressor_round_count(reducer->compressor, 1) *
-               lmn_link_sum_messages(size) * link->sum.latency;
+        return (double)most_rounds(reducer) * sum;
     case LMN_COMBINE_SLICED:
-        return 2.0 * lmn_link_gather_messages(size) * link->gather.latency;
-    default:
-        return lmn_link_gather_messages(size) * link->gather.latency;
+        return 2.0 * gather;
+    case LMN_COMBINE_SPARSE:
+        return gather;
+    case LMN_COMBINE_SUM:
+        break;
+    }
+    return sum;
+}
+
+/* What compresses is numbered from 1 on, in the order of levels, so that one family has the kinds 0
+   and 1 and no others to search through. */
+static void fill_kinds(const lmn_reducer *reducer, const lmn_link *link, int size,
+                       double latency_out[LMN_TIME_KINDS])
+{
+    uint8_t number[LMN__WAYS] = {0};
+    uint8_t n = 1;
+    latency_out[0] = latency_of(reducer, LMN_COMBINE_SUM, link, size);
+    for (size_t level = 0; level < reducer->timing->n_levels; level++) {
+        const lmn_combine way = lmn_compressor_combine(reducer->compressor, level);
+        if (way != LMN_COMBINE_SUM && number[way] == 0) {
+            latency_out[n] = latency_of(reducer, way, link, size);
+            number[way] = n++;
+        }
+        reducer->timing->kind[level] = number[way];
     }
 }
 
@@ -126,14 +163,15 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
             self->ready[i] = self->medians[LMN__TIME_COMPUTE];
         }
     }
-    return (lmn_cost_timings){.order = reducer->order,
-                              .bucket = self->bucket_of,
-                              .ready = self->ready,
-                              .encode = self->costs,
-                              .decode = self->costs + cells,
-                              .wire = self->costs + 2 * cells,
-                              .latency_dense = lmn_link_sum_messages(size) * link->sum.latency,
-                              .latency_compressed = compressed_latency(reducer, link, size),
-                              .compute = self->medians[LMN__TIME_COMPUTE],
-                              .update = self->medians[LMN__TIME_UPDATE]};
+    lmn_cost_timings timings = {.order = reducer->order,
+                                .bucket = self->bucket_of,
+                                .ready = self->ready,
+                                .encode = self->costs,
+                                .decode = self->costs + cells,
+                                .wire = self->costs + 2 * cells,
+                                .kind = self->kind,
+                                .compute = self->medians[LMN__TIME_COMPUTE],
+                                .update = self->medians[LMN__TIME_UPDATE]};
+    fill_kinds(reducer, link, size, timings.latency);
+    return timings;
 }

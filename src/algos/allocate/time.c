@@ -143,10 +143,10 @@ static void fill(decision *d, const time_config *config)
                                     .wire = d->wire,
                                     .error = d->error,
                                     .bytes = d->bytes,
-                                    .latency_dense = timings->latency_dense,
-                                    .latency_compressed = timings->latency_compressed,
+                                    .kind = timings->kind,
                                     .compute = timings->compute,
                                     .update = timings->update};
+    memcpy(d->problem.latency, timings->latency, sizeof d->problem.latency);
     d->budget = config->alpha * lmn_time_predict(&d->problem, d->uniform).error;
 }
 
