@@ -41,7 +41,7 @@ static const char *const more_specs[] = {
     "natural:rounding=stochastic",
     "fp16:bucket=32",
     "quant:bits=4,bucket=64+topk:density=0.1,reuse=yes",
-    "topk:density=0.05+sign+lowrank+bf16:bucket=32",
+    "topk:density=0.05+sign+lowrank+bf16",
 };
 
 #define N_MORE_SPECS (sizeof more_specs / sizeof more_specs[0])
