@@ -423,6 +423,16 @@ size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer)
                                      (size_t)reducer->levels[layer]);
 }
 
+size_t lmn_reducer_level_count(const lmn_reducer *reducer)
+{
+    return lmn_compressor_level_count(reducer->compressor);
+}
+
+void lmn_reducer_level_name(const lmn_reducer *reducer, size_t level, char *text, size_t capacity)
+{
+    lmn_compressor_level_format(reducer->compressor, level, text, capacity);
+}
+
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text, size_t capacity)
 {
     lmn_compressor_level_format(reducer->compressor, lmn_reducer_level(reducer, layer), text,
