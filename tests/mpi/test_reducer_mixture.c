@@ -14,7 +14,7 @@
 #include "lamina/reducer.h"
 #include "node_check.h"
 #include "reducer_check.h"
-#include "train/exchange_internal.h"
+#include "train/timing_internal.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -346,7 +346,7 @@ static uint64_t fewest_bytes(const lmn_cost_table *table, double budget)
     for (size_t code = 0; code < (size_t)LEVELS * LEVELS * LEVELS; code++) {
         const size_t plan[LARGE] = {code % LEVELS, code / LEVELS % LEVELS, code / LEVELS / LEVELS};
         double error = 0.0;
-        uint64_t bytes = table->bytes[3 * LEVELS];
+        uint64_t bytes = table->bytes[(size_t)LARGE * LEVELS];
         for (size_t layer = 0; layer < LARGE; layer++) {
             const size_t cell = layer * LEVELS + plan[layer];
             error += table->error[cell];
@@ -369,7 +369,7 @@ static void decide(lmn_world *world, const char *feedback, const char *allocate,
     assert_int_equal(table.n_levels, LEVELS);
     double budget = 0.0;
     double error = 0.0;
-    uint64_t bytes = table.bytes[3 * LEVELS];
+    uint64_t bytes = table.bytes[(size_t)LARGE * LEVELS];
     for (size_t layer = 0; layer < LARGE; layer++) {
         const size_t row = layer * LEVELS;
         assert_int_equal(table.static_level[layer], 2); /* what the first family names */
@@ -399,6 +399,30 @@ static void lgreco_chooses_the_family_as_trying_all_plans_does(void **state)
     assert_true(levels[0] == 5 || levels[0] == 6);
     assert_true(levels[1] == 1 || levels[1] == 2 || lmn_world_size(world) > 4);
     assert_true(levels[2] == 3 || levels[2] == 4);
+    lmn_world_destroy(world);
+}
+
+/* One message after the other for entries, two for slices, two allreduces for rounds. */
+static void time_charges_each_way_its_own_latency(void **state)
+{
+    (void)state;
+    lmn_world *world = check_new_world();
+    lmn_reducer *reducer =
+        new_reducer(world, mixture, "econtrol", "time:every=4,warmup=4,window=2,gain=0", "flat");
+    for (uint64_t step = 0; step < 10; step++) {
+        (void)run_step(reducer, step, false);
+        check_same_everywhere(world, estimate_hash(reducer));
+    }
+    const lmn_link link = {.sum = {.latency = 3.0, .per_byte = 1e-9},
+                           .gather = {.latency = 7.0, .per_byte = 1e-9}};
+    static const uint8_t expected[LEVELS] = {0, 1, 1, 2, 2, 3, 3};
+    const lmn_cost_timings timings = lmn__timing_tables(reducer, &link, 4);
+    assert_memory_equal(timings.kind, expected, sizeof expected);
+    assert_true(timings.latency[0] == 3.0 * lmn_link_sum_messages(4));
+    assert_true(timings.latency[1] == 7.0 * lmn_link_gather_messages(4));
+    assert_true(timings.latency[2] == 2.0 * timings.latency[1]);
+    assert_true(timings.latency[3] == 2.0 * timings.latency[0]);
+    lmn_reducer_destroy(reducer);
     lmn_world_destroy(world);
 }
 
@@ -459,6 +483,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(resume_between_changes_of_family_gives_the_same_bits),
         cmocka_unit_test(skipped_steps_leave_no_trace_when_layers_change_family),
         cmocka_unit_test(lgreco_chooses_the_family_as_trying_all_plans_does),
+        cmocka_unit_test(time_charges_each_way_its_own_latency),
         cmocka_unit_test(uniform_takes_the_first_family),
         cmocka_unit_test(create_refuses_what_a_mixture_cannot_do),
     };

@@ -8,32 +8,16 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "compress_internal.h"
 #include "lamina/compressor.h"
 #include "lamina/memory.h"
+#include "registry_internal.h"
 
 #include <assert.h>
 #include <ctype.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Of a mixture. Levels of all of them together stay below 256, which is what solvers can take. */
-#define MEMBERS_MAX 6
-#define SPEC_BYTES  1024
-
-typedef struct member {
-    const lmn__compressor_family *family;
-    void *config; /* owned */
-    lmn__compressor_levels levels;
-    size_t before; /* levels above 0 of the members before: its level l is before + l of all */
-} member;
-
-struct lmn_compressor {
-    size_t n_members; /* at least 1 */
-    member members[MEMBERS_MAX];
-    size_t n_levels;
-};
+#define SPEC_BYTES 1024
 
 #define FAMILY_POINTER(name) &lmn__compressor_##name,
 static const lmn__compressor_family *const families[] = {LMN__COMPRESSORS(FAMILY_POINTER)};
@@ -59,7 +43,7 @@ static size_t member_length(const char *spec)
 }
 
 /* What a member of a mixture may not be. */
-static lmn_status check_member(const lmn_compressor *compressor, const member *added,
+static lmn_status check_member(const lmn_compressor *compressor, const lmn__member *added,
                                lmn_error *err)
 {
     const char *name = added->family->method.entry.name;
@@ -82,7 +66,7 @@ static lmn_status add_member(lmn_compressor *compressor, const char *spec, bool 
                              lmn_error *err)
 {
     size_t index = 0;
-    member added = {.before = compressor->n_levels - 1};
+    lmn__member added = {.before = compressor->n_levels - 1};
     lmn_status status =
         lmn__method_configure("compressor", spec, method_at, &index, &added.config, err);
     if (status != LMN_OK) {
@@ -110,10 +94,10 @@ static lmn_status add_next_member(lmn_compressor *compressor, const char *rest, 
     if (!is_mixture) {
         return add_member(compressor, rest, false, err);
     }
-    if (compressor->n_members == MEMBERS_MAX || length >= sizeof spec) {
+    if (compressor->n_members == LMN__MEMBERS_MAX || length >= sizeof spec) {
         return lmn_error_set(err, LMN_ERR_USAGE,
                              "at most %d families, of %d characters each, can be mixed",
-                             MEMBERS_MAX, SPEC_BYTES - 1);
+                             LMN__MEMBERS_MAX, SPEC_BYTES - 1);
     }
     memcpy(spec, rest, length);
     spec[length] = '\0';
@@ -166,21 +150,14 @@ void lmn_compressor_destroy(lmn_compressor *compressor)
 
 /* ------------------------------------------------------------------ levels */
 
-/* The member whose level above 0 this is. */
-static const member *member_of(const lmn_compressor *compressor, size_t level)
+const lmn__member *lmn__member_of(const lmn_compressor *compressor, size_t level)
 {
     assert(level >= 1 && level < compressor->n_levels);
-    const member *found = &compressor->members[0];
+    const lmn__member *found = &compressor->members[0];
     while (level - found->before >= found->levels.count) {
         found++;
     }
     return found;
-}
-
-/* The same level as its family counts. */
-static size_t own_level(const member *m, size_t level)
-{
-    return level - m->before;
 }
 
 size_t lmn_compressor_family_count(const lmn_compressor *compressor)
@@ -203,7 +180,7 @@ size_t lmn_compressor_named_level(const lmn_compressor *compressor, size_t level
     if (level == 0) {
         return 0;
     }
-    const member *m = member_of(compressor, level);
+    const lmn__member *m = lmn__member_of(compressor, level);
     return m->before + m->levels.static_level;
 }
 
@@ -214,14 +191,14 @@ void lmn_compressor_level_format(const lmn_compressor *compressor, size_t level,
         (void)snprintf(text, capacity, "dense");
         return;
     }
-    const member *m = member_of(compressor, level);
+    const lmn__member *m = lmn__member_of(compressor, level);
     const char *name = m->family->method.entry.name;
     size_t used = 0;
     if (compressor->n_members > 1) {
         (void)snprintf(text, capacity, "%s:", name);
         used = strlen(text);
     }
-    m->family->level_format(m->config, own_level(m, level), text + used, capacity - used);
+    m->family->level_format(m->config, lmn__own_level(m, level), text + used, capacity - used);
     /* Families without keys call their level by their name. */
     if (used > 0 && strcmp(text + used, name) == 0) {
         text[used - 1] = '\0';
@@ -230,7 +207,7 @@ void lmn_compressor_level_format(const lmn_compressor *compressor, size_t level,
 
 lmn_combine lmn_compressor_combine(const lmn_compressor *compressor, size_t level)
 {
-    return level == 0 ? LMN_COMBINE_SUM : member_of(compressor, level)->family->combine;
+    return level == 0 ? LMN_COMBINE_SUM : lmn__member_of(compressor, level)->family->combine;
 }
 
 lmn_layer_shape lmn_layer_flat(size_t count)
@@ -244,15 +221,15 @@ size_t lmn_compressor_payload_bytes(const lmn_compressor *compressor, size_t lev
     if (level == 0) {
         return sizeof(float) * shape.count;
     }
-    const member *m = member_of(compressor, level);
-    return m->family->payload_bytes(m->config, own_level(m, level), shape);
+    const lmn__member *m = lmn__member_of(compressor, level);
+    return m->family->payload_bytes(m->config, lmn__own_level(m, level), shape);
 }
 
 size_t lmn_compressor_scratch_bytes(const lmn_compressor *compressor, lmn_layer_shape shape)
 {
     size_t most = 0;
     for (size_t i = 0; i < compressor->n_members; i++) {
-        const member *m = &compressor->members[i];
+        const lmn__member *m = &compressor->members[i];
         const size_t bytes =
             m->family->scratch_bytes == NULL ? 0 : m->family->scratch_bytes(m->config, shape);
         most = bytes > most ? bytes : most;
@@ -262,7 +239,7 @@ size_t lmn_compressor_scratch_bytes(const lmn_compressor *compressor, lmn_layer_
 
 /* ------------------------------------------------------------------ memory of a layer */
 
-static lmn_compressor_memory memory_of(const member *m, lmn_layer_shape shape)
+static lmn_compressor_memory memory_of(const lmn__member *m, lmn_layer_shape shape)
 {
     return m->family->memory == NULL ? (lmn_compressor_memory){.own = 0, .shared = 0}
                                      : m->family->memory(m->config, shape);
@@ -287,9 +264,8 @@ lmn_compressor_memory lmn_compressor_memory_of(const lmn_compressor *compressor,
     return memory_of_first(compressor, compressor->n_members, shape);
 }
 
-/* Where a member's own part begins. */
-static lmn_compressor_memory memory_before(const lmn_compressor *compressor, const member *m,
-                                           lmn_layer_shape shape)
+lmn_compressor_memory lmn__memory_before(const lmn_compressor *compressor, const lmn__member *m,
+                                         lmn_layer_shape shape)
 {
     const lmn_compressor_memory sum =
         memory_of_first(compressor, (size_t)(m - compressor->members), shape);
@@ -305,8 +281,8 @@ double lmn_compressor_contraction(const lmn_compressor *compressor, size_t level
     if (level == 0 || shape.count == 0) {
         return 1.0;
     }
-    const member *m = member_of(compressor, level);
-    return m->family->contraction(m->config, own_level(m, level), shape);
+    const lmn__member *m = lmn__member_of(compressor, level);
+    return m->family->contraction(m->config, lmn__own_level(m, level), shape);
 }
 
 lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level,
@@ -316,15 +292,15 @@ lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level,
         /* Sent whole, the error e becomes (1 - eta) e: gone at 1, growing above 2. */
         return lmn__fixed_eta(1.0, 2.0);
     }
-    const member *m = member_of(compressor, level);
-    return m->family->eta(m->config, own_level(m, level), shape);
+    const lmn__member *m = lmn__member_of(compressor, level);
+    return m->family->eta(m->config, lmn__own_level(m, level), shape);
 }
 
 double lmn_compressor_eta_observed(const lmn_compressor *compressor, size_t level,
                                    const lmn_eta_rule *rule, const lmn_observed *observed)
 {
     const lmn__eta_basis basis =
-        level == 0 ? LMN__ETA_OF_LEVEL : member_of(compressor, level)->family->eta_basis;
+        level == 0 ? LMN__ETA_OF_LEVEL : lmn__member_of(compressor, level)->family->eta_basis;
     switch (basis) {
     case LMN__ETA_OF_KEPT:
         return 0.5 * observed->kept;
@@ -342,7 +318,7 @@ void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *v
 {
     squared_error_out[0] = 0.0;
     for (size_t i = 0; i < compressor->n_members; i++) {
-        const member *m = &compressor->members[i];
+        const lmn__member *m = &compressor->members[i];
         if (m->levels.count > 1) {
             m->family->error_curve(m->config, vector, shape, squared_error_out + m->before,
                                    scratch);
@@ -354,192 +330,11 @@ double lmn_compressor_curve_work(const lmn_compressor *compressor, lmn_layer_sha
 {
     double work = 0.0;
     for (size_t i = 0; i < compressor->n_members; i++) {
-        const member *m = &compressor->members[i];
+        const lmn__member *m = &compressor->members[i];
         work += m->family->curve_work == NULL ? (double)shape.count
                                               : m->family->curve_work(m->config, shape);
     }
     return work;
-}
-
-/* ------------------------------------------------------------------ messages */
-
-/* The member whose messages those of a level are; they exist for levels above 0 of families that
-   send any. */
-static lmn_status find_messages(const lmn_compressor *compressor, size_t level,
-                                const member **member_out, lmn_error *err)
-{
-    if (level >= 1 && level < compressor->n_levels) {
-        *member_out = member_of(compressor, level);
-        if ((*member_out)->family->messages != NULL) {
-            return LMN_OK;
-        }
-    }
-    return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                         "compressor '%s' has no messages at level %zu; it has levels 0 to %zu, "
-                         "and level 0 travels without",
-                         compressor->members[0].family->method.entry.name, level,
-                         compressor->n_levels - 1);
-}
-
-static size_t bytes_needed(const member *m, const lmn_encode_job *job)
-{
-    const lmn__message_functions *messages = m->family->messages;
-    return messages->part_bytes != NULL
-               ? messages->part_bytes(m->config, job->level, job->count)
-               : m->family->payload_bytes(m->config, job->level, job->shape);
-}
-
-lmn_status lmn_compressor_encode(const lmn_compressor *compressor, lmn_encode_job *job,
-                                 lmn_error *err)
-{
-    const member *m = NULL;
-    const lmn_status found = find_messages(compressor, job->level, &m, err);
-    if (found != LMN_OK) {
-        return found;
-    }
-    lmn_encode_job own = *job;
-    own.level = own_level(m, job->level);
-    const size_t needed = bytes_needed(m, &own);
-    if (job->payload_capacity < needed) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "a message of compressor '%s' for %zu elements takes up to %zu bytes, "
-                             "but there is room for %zu",
-                             m->family->method.entry.name, job->count, needed,
-                             job->payload_capacity);
-    }
-    if (own.memory != NULL) {
-        own.memory += memory_before(compressor, m, job->shape).own;
-    }
-    const lmn_status status = m->family->messages->encode(m->config, &own, err);
-    job->payload_bytes = own.payload_bytes;
-    job->is_finite = own.is_finite;
-    return status;
-}
-
-lmn_status lmn_compressor_check(const lmn_compressor *compressor, const lmn_decode_job *job,
-                                lmn_error *err)
-{
-    const member *m = NULL;
-    const lmn_status status = find_messages(compressor, job->level, &m, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    lmn_decode_job own = *job;
-    own.level = own_level(m, job->level);
-    return m->family->messages->check(m->config, &own, err);
-}
-
-void lmn_compressor_decode_add(const lmn_compressor *compressor, const lmn_decode_job *job,
-                               float weight, float *acc)
-{
-    const member *m = member_of(compressor, job->level);
-    lmn_decode_job own = *job;
-    own.level = own_level(m, job->level);
-    m->family->messages->decode_add(m->config, &own, weight, acc);
-}
-
-lmn_compressor_entries lmn_compressor_entries_of(const lmn_compressor *compressor, size_t level,
-                                                 lmn_layer_shape shape)
-{
-    const member *m = member_of(compressor, level);
-    assert(m->family->combine == LMN_COMBINE_SPARSE);
-    return m->family->messages->entries(m->config, own_level(m, level), shape);
-}
-
-/* Grains are powers of two: the largest is a multiple of all. */
-size_t lmn_compressor_grain(const lmn_compressor *compressor)
-{
-    size_t largest = 0;
-    for (size_t i = 0; i < compressor->n_members; i++) {
-        const member *m = &compressor->members[i];
-        if (m->family->combine == LMN_COMBINE_SLICED) {
-            const size_t grain = m->family->messages->grain(m->config);
-            largest = grain > largest ? grain : largest;
-        }
-    }
-    assert(largest > 0);
-    return largest;
-}
-
-size_t lmn_compressor_part_bytes(const lmn_compressor *compressor, size_t level, size_t count)
-{
-    const member *m = member_of(compressor, level);
-    assert(m->family->combine == LMN_COMBINE_SLICED);
-    return m->family->messages->part_bytes(m->config, own_level(m, level), count);
-}
-
-/* ------------------------------------------------------------------ rounds */
-
-int lmn_compressor_ranks_max(const lmn_compressor *compressor)
-{
-    int fewest = INT_MAX;
-    for (size_t i = 0; i < compressor->n_members; i++) {
-        const lmn__round_functions *rounds = compressor->members[i].family->rounds;
-        if (rounds != NULL && rounds->ranks_max != NULL) {
-            const int ranks = rounds->ranks_max(compressor->members[i].config);
-            fewest = ranks < fewest ? ranks : fewest;
-        }
-    }
-    return fewest;
-}
-
-size_t lmn_compressor_round_count(const lmn_compressor *compressor, size_t level)
-{
-    const member *m = member_of(compressor, level);
-    assert(m->family->combine == LMN_COMBINE_ROUNDS);
-    return m->family->rounds->count(m->config, own_level(m, level));
-}
-
-lmn_round lmn_compressor_round(const lmn_compressor *compressor, size_t level,
-                               lmn_layer_shape shape, size_t round, uint64_t step)
-{
-    const member *m = member_of(compressor, level);
-    return m->family->rounds->round(m->config, own_level(m, level), shape, round, step);
-}
-
-/* A job as the member sees it. */
-static lmn_rounds_job own_job(const lmn_compressor *compressor, const member *m,
-                              const lmn_rounds_job *job)
-{
-    lmn_rounds_job own = *job;
-    own.level = own_level(m, job->level);
-    if (own.memory != NULL) {
-        own.memory += memory_before(compressor, m, job->shape).shared;
-    }
-    return own;
-}
-
-void lmn_compressor_round_encode(const lmn_compressor *compressor, const lmn_rounds_job *job,
-                                 size_t round)
-{
-    const member *m = member_of(compressor, job->level);
-    const lmn_rounds_job own = own_job(compressor, m, job);
-    m->family->rounds->encode(m->config, &own, round);
-}
-
-void lmn_compressor_rounds_decode_add(const lmn_compressor *compressor, const lmn_rounds_job *job,
-                                      float weight, float *acc)
-{
-    const member *m = member_of(compressor, job->level);
-    const lmn_rounds_job own = own_job(compressor, m, job);
-    m->family->rounds->decode_add(m->config, &own, weight, acc);
-}
-
-void lmn_compressor_rounds_sent(const lmn_compressor *compressor, const lmn_rounds_job *job,
-                                size_t first, size_t count, float *sent)
-{
-    const member *m = member_of(compressor, job->level);
-    const lmn_rounds_job own = own_job(compressor, m, job);
-    m->family->rounds->sent(m->config, &own, first, count, sent);
-}
-
-void lmn_compressor_rounds_commit(const lmn_compressor *compressor, const lmn_rounds_job *job)
-{
-    const member *m = member_of(compressor, job->level);
-    if (m->family->rounds->commit != NULL) {
-        const lmn_rounds_job own = own_job(compressor, m, job);
-        m->family->rounds->commit(m->config, &own);
-    }
 }
 
 const lmn_spec_entry *lmn_compressor_entry(size_t index)
