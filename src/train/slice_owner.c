@@ -146,7 +146,8 @@ static void mean_sent(void *user, size_t first, size_t count, const float *vecto
     (void)sent;
 }
 
-/* h of a layer that did not travel in slices in the step before is whole on every rank. */
+/* h of a layer that did not travel in slices in the step before is whole on every rank, and what
+   the slice holds means nothing: it may be written before the step counts. */
 static void take_over_mean(const lmn__slice_owner *owner, const lmn__part *part)
 {
     const lmn__layer *layer = part->layer;
