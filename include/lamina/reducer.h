@@ -231,6 +231,10 @@ size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text,
                               size_t capacity);
 
+/** Levels of the compressor, and each in words. */
+size_t lmn_reducer_level_count(const lmn_reducer *reducer);
+void lmn_reducer_level_name(const lmn_reducer *reducer, size_t level, char *text, size_t capacity);
+
 /** Error feedback of a layer in the open or last step; the same on all ranks. */
 typedef struct lmn_layer_feedback {
     double eta;  /* 0 for layers and mechanisms without */

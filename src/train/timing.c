@@ -26,11 +26,12 @@ static lmn_status take_tables(lmn__timing *self, lmn_error *err)
     self->plans = lmn_alloc(LMN_LEVELS_COUNT * self->n_layers, sizeof(uint64_t), err);
     self->costs = lmn_alloc(3 * cells, sizeof(double), err);
     self->bucket_of = lmn_alloc(self->n_layers, sizeof(size_t), err);
+    self->kind = lmn_alloc(self->n_levels, sizeof *self->kind, err);
     self->maxima = lmn_alloc(self->maxima_count, sizeof(uint64_t), err);
     const bool is_complete = self->sweep != NULL && self->ready_steps != NULL &&
                              self->ready != NULL && self->encode != NULL && self->decode != NULL &&
                              self->share != NULL && self->plans != NULL && self->costs != NULL &&
-                             self->bucket_of != NULL && self->maxima != NULL;
+                             self->bucket_of != NULL && self->kind != NULL && self->maxima != NULL;
     return is_complete ? LMN_OK : LMN_ERR_MEMORY;
 }
 
@@ -66,6 +67,7 @@ void lmn__timing_destroy(lmn_reducer *reducer)
     lmn_free(self->plans);
     lmn_free(self->costs);
     lmn_free(self->bucket_of);
+    lmn_free(self->kind);
     lmn_free(self->maxima);
     lmn_free(self);
 }

@@ -10,7 +10,10 @@
  */
 #include "timing_internal.h"
 
+#include <assert.h>
 #include <math.h>
+
+static_assert(LMN__WAYS == LMN_TIME_KINDS, "each way of combining is a kind of messages");
 
 static bool is_reduced(const lmn_reducer *reducer, size_t level)
 {
@@ -20,8 +23,7 @@ static bool is_reduced(const lmn_reducer *reducer, size_t level)
 
 static uint64_t way_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level, int size)
 {
-    const lmn__exchange_kind *kind = level == 0 ? &lmn__exchange_dense : reducer->way;
-    return kind->wire_bytes(reducer->compressor, size, shape, level);
+    return lmn__way_of(reducer, level)->wire_bytes(reducer->compressor, size, shape, level);
 }
 
 /* The level at which a layer travels among `size` ranks: dense where that sends no more. */
@@ -29,7 +31,7 @@ static size_t travel_level(const lmn_reducer *reducer, const lmn__layer *layer, 
                            int size)
 {
     const lmn_layer_shape shape = lmn__layer_shape(layer);
-    if (level == 0 || layer->small || reducer->way == NULL) {
+    if (level == 0 || layer->small) {
         return 0;
     }
     return way_bytes(reducer, shape, level, size) < way_bytes(reducer, shape, 0, size) ? level : 0;
@@ -42,15 +44,32 @@ uint64_t lmn__timing_bytes(const lmn_reducer *reducer, const lmn__layer *layer, 
                      size);
 }
 
+/* The uniform level where it sends entries, else the first one that does. */
+static size_t level_of_entries(const lmn_compressor *compressor)
+{
+    const size_t n_levels = lmn_compressor_level_count(compressor);
+    size_t level = lmn_compressor_static_level(compressor);
+    if (lmn_compressor_combine(compressor, level) == LMN_COMBINE_SPARSE) {
+        return level;
+    }
+    for (level = 1; level < n_levels; level++) {
+        if (lmn_compressor_combine(compressor, level) == LMN_COMBINE_SPARSE) {
+            return level;
+        }
+    }
+    return 0;
+}
+
 /* Whether entries of `size` ranks are added up by owners: by name, or where that sends less. */
 static bool has_owners(const lmn_reducer *reducer, int size)
 {
     const lmn_compressor *compressor = reducer->compressor;
-    const size_t level = lmn_compressor_static_level(compressor);
+    const lmn__exchange_kind *way = reducer->ways[LMN_COMBINE_SPARSE];
+    const size_t level = level_of_entries(compressor);
     uint64_t gathered = 0;
     uint64_t merged = 0;
-    if (reducer->way != &lmn__exchange_sparse) {
-        return reducer->way != &lmn__exchange_gather;
+    if (way != &lmn__exchange_sparse) {
+        return way != &lmn__exchange_gather;
     }
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn_layer_shape shape = lmn__layer_shape(&reducer->layers[i]);
@@ -62,27 +81,18 @@ static bool has_owners(const lmn_reducer *reducer, int size)
     return merged < gathered;
 }
 
-/* What does not depend on the bytes of a bucket. Scattering to owners and publishing are two
- * phases; gathering is one. */
-typedef struct fixed {
-    double latency, gaps;
-} fixed;
-
-static fixed compressed_fixed(const lmn_reducer *reducer, const lmn_link *link, int size)
+/* Of the rounds of all families in a mixture, the most. */
+static size_t most_rounds(const lmn_reducer *reducer)
 {
-    if (reducer->way == NULL || reducer->timing->n_levels < 2) {
-        return (fixed){0};
+    size_t most = 0;
+    for (size_t level = 1; level < lmn_compressor_level_count(reducer->compressor); level++) {
+        const size_t rounds =
+            lmn_compressor_combine(reducer->compressor, level) == LMN_COMBINE_ROUNDS
+                ? lmn_compressor_round_count(reducer->compressor, level)
+                : 0;
+        most = rounds > most ? rounds : most;
     }
-    const lmn_combine combine = lmn_compressor_combine(reducer->compressor, 1);
-    if (combine == LMN_COMBINE_ROUNDS) {
-        const double n_rounds = (double)lmn_compressor_round_count(reducer->compressor, 1);
-        return (fixed){n_rounds * lmn_link_sum_latency(link, size),
-                       n_rounds * lmn_link_sum_gaps(link, size)};
-    }
-    const bool is_twice = combine == LMN_COMBINE_SLICED || has_owners(reducer, size);
-    const double n_phases = is_twice ? 2.0 : 1.0;
-    return (fixed){n_phases * lmn_link_gather_latency(link, size),
-                   n_phases * lmn_link_gather_gaps(link, size)};
+    return most;
 }
 
 /* The last bucket is always dense and often short, and short vectors are added up in another way.
@@ -97,6 +107,46 @@ static double last_seconds(const lmn_reducer *reducer, const lmn_link *link, int
 static double dense_latency(const lmn_reducer *reducer, const lmn_link *link, int size)
 {
     return fmin(lmn_link_sum_latency(link, size), last_seconds(reducer, link, size));
+}
+
+/* What does not depend on the bytes of a bucket. */
+typedef struct fixed {
+    double latency, gaps;
+} fixed;
+
+/* Scattering to owners and publishing are two phases; gathering is one. */
+static fixed fixed_of(const lmn_reducer *reducer, lmn_combine way, const lmn_link *link, int size)
+{
+    const double n_rounds = (double)most_rounds(reducer);
+    const double n_phases = way == LMN_COMBINE_SLICED || has_owners(reducer, size) ? 2.0 : 1.0;
+    switch (way) {
+    case LMN_COMBINE_SUM:
+        return (fixed){dense_latency(reducer, link, size), lmn_link_sum_gaps(link, size)};
+    case LMN_COMBINE_ROUNDS:
+        return (fixed){n_rounds * lmn_link_sum_latency(link, size),
+                       n_rounds * lmn_link_sum_gaps(link, size)};
+    default:
+        return (fixed){n_phases * lmn_link_gather_latency(link, size),
+                       n_phases * lmn_link_gather_gaps(link, size)};
+    }
+}
+
+/* What compresses is numbered from 1 on, in the order of levels, so that one family has the kinds 0
+ * and 1 and no others to search through. */
+static void fill_kinds(const lmn_reducer *reducer, const lmn_link *link, int size,
+                       double latency_out[LMN_TIME_KINDS])
+{
+    uint8_t number[LMN__WAYS] = {0};
+    uint8_t n = 1;
+    latency_out[0] = fixed_of(reducer, LMN_COMBINE_SUM, link, size).latency;
+    for (size_t level = 0; level < reducer->timing->n_levels; level++) {
+        const lmn_combine way = lmn_compressor_combine(reducer->compressor, level);
+        if (way != LMN_COMBINE_SUM && number[way] == 0) {
+            latency_out[n] = fixed_of(reducer, way, link, size).latency;
+            number[way] = n++;
+        }
+        reducer->timing->kind[level] = number[way];
+    }
 }
 
 /* The part of a layer in its bucket, by its numbers. */
@@ -126,11 +176,11 @@ static double wire_seconds(const lmn_reducer *reducer, const lmn_link *link, int
     const double share = level == 0 ? 1.0 : self->share[layer->index * self->n_levels + level];
     const lmn_line *line = is_reduced(reducer, level) ? &link->sum : &link->gather;
     const double seconds = (double)bytes / size * (share > 0.0 ? share : 1.0) * line->per_byte;
-    if (level != 0) {
-        return fmax(seconds, part * compressed_fixed(reducer, link, size).gaps);
-    }
-    const double rest = lmn_link_sum_latency(link, size) - dense_latency(reducer, link, size);
-    return fmax(seconds, part * lmn_link_sum_gaps(link, size)) + part * rest;
+    const fixed of_bucket =
+        fixed_of(reducer, lmn_compressor_combine(reducer->compressor, level), link, size);
+    const double least = fmax(seconds, part * of_bucket.gaps);
+    return level != 0 ? least
+                      : least + part * (lmn_link_sum_latency(link, size) - of_bucket.latency);
 }
 
 /* Where every rank adds up the entries of all, twice the ranks have twice the entries. */
@@ -198,14 +248,15 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
             self->ready[i] = self->medians[LMN__TIME_COMPUTE];
         }
     }
-    return (lmn_cost_timings){.order = reducer->order,
-                              .bucket = self->bucket_of,
-                              .ready = self->ready,
-                              .encode = self->costs,
-                              .decode = self->costs + cells,
-                              .wire = self->costs + 2 * cells,
-                              .latency_dense = dense_latency(reducer, link, size),
-                              .latency_compressed = compressed_fixed(reducer, link, size).latency,
-                              .compute = self->medians[LMN__TIME_COMPUTE],
-                              .update = self->medians[LMN__TIME_UPDATE]};
+    lmn_cost_timings timings = {.order = reducer->order,
+                                .bucket = self->bucket_of,
+                                .ready = self->ready,
+                                .encode = self->costs,
+                                .decode = self->costs + cells,
+                                .wire = self->costs + 2 * cells,
+                                .kind = self->kind,
+                                .compute = self->medians[LMN__TIME_COMPUTE],
+                                .update = self->medians[LMN__TIME_UPDATE]};
+    fill_kinds(reducer, link, size, timings.latency);
+    return timings;
 }

@@ -8,6 +8,9 @@
 
 #include <stdio.h>
 
+/* Of a level in words. */
+#define LEVEL_BYTES 64
+
 static const char configuration[] = "/configuration";
 static const char machine[] = "/machine";
 static const char summary[] = "/summary";
@@ -183,6 +186,26 @@ static lmn_status set_layers(const lmn_trainer *trainer, lmn_error *err)
     return status;
 }
 
+/* What the numbers in /levels and /decisions stand for. */
+static lmn_status set_level_names(const lmn_trainer *trainer, lmn_error *err)
+{
+    const size_t n = lmn_reducer_level_count(trainer->reducer);
+    const char **names = lmn_alloc(n, sizeof *names, err);
+    char *texts = lmn_alloc(n, LEVEL_BYTES, err);
+    lmn_status status = names == NULL || texts == NULL ? LMN_ERR_MEMORY : LMN_OK;
+    for (size_t level = 0; level < n && status == LMN_OK; level++) {
+        char *const text = texts + level * LEVEL_BYTES;
+        lmn_reducer_level_name(trainer->reducer, level, text, LEVEL_BYTES);
+        names[level] = text;
+    }
+    if (status == LMN_OK) {
+        status = lmn_results_set_texts(trainer->records->results, "/level_names", names, n, err);
+    }
+    lmn_free((void *)names);
+    lmn_free(texts);
+    return status;
+}
+
 lmn_status lmn__attributes_set_run(const lmn_trainer *trainer, const lmn_placement *placements,
                                    lmn_error *err)
 {
@@ -190,7 +213,10 @@ lmn_status lmn__attributes_set_run(const lmn_trainer *trainer, const lmn_placeme
     if (status == LMN_OK) {
         status = set_machine(trainer, placements, err);
     }
-    return status == LMN_OK ? set_layers(trainer, err) : status;
+    if (status == LMN_OK) {
+        status = set_layers(trainer, err);
+    }
+    return status == LMN_OK ? set_level_names(trainer, err) : status;
 }
 
 /* What the task has to say of the last loss on the test split. */

@@ -185,6 +185,30 @@ train seldom --checkpoint-dir seldom --checkpoint-every auto --mtbf 100000h --ke
 refused 2 "mtbf" "$LAMINA" train vision --data tiny.h5 --checkpoint-dir none --checkpoint-every auto
 refused 2 "mtbf" "$LAMINA" train vision --data tiny.h5 --checkpoint-dir none --mtbf 5h
 
+check "mixed families: layers of several at once, named in the results, resumed to the bit"
+mixture=topk:density=0.02+quant:bits=4+lowrank:rank=4
+train mixed --steps 34 --compress $mixture --checkpoint-dir mixed --checkpoint-every 12 --keep 0
+mkdir unmixed
+cp mixed/*12.h5 unmixed/
+train unmixed --steps 34 --compress $mixture --checkpoint-dir unmixed --resume
+[ "$(json unmixed.h5 "x['param_hash']")" = "$(json mixed.h5 "x['param_hash']")" ] ||
+    fail "other parameters than without stopping"
+cat >mixed.py <<'END'
+import h5py
+with h5py.File("mixed.h5") as run:
+    names = [name.decode() for name in run["level_names"]]
+    assert names[0] == "dense" and {"topk:density=0.02", "quant:bits=4", "lowrank:rank=4"} < set(names), names
+    assert run["decisions/level_bytes"].shape[1] == len(names) * len(run["layers/name"])
+    used = {names[level].split(":")[0] for row in run["levels/level"] for level in row}
+    assert len(used - {"dense"}) > 1, used
+END
+if "$PYTHON" -c 'import h5py' 2>/dev/null; then
+    "$PYTHON" mixed.py || fail "the results do not name the families"
+fi
+# shellcheck disable=SC2086 # the common options are separate words
+expect 2 ranks 2 "$LAMINA" train vision $common --compress $mixture --allocate accordion --out other.h5
+grep -q "order" err.txt || fail "accordion was not refused with the reason"
+
 check "two levels: resumed, the same parameters as never stopped; with one level states are dealt out anew"
 train levels --hierarchy node --checkpoint-dir levels --checkpoint-every 25 --keep 0
 [ "$(json levels.h5 "x['configuration']['hierarchy']")" = node ] || fail "hierarchy"
