@@ -47,7 +47,7 @@ struct lmn_checkpoint_writer {
     lmn_status status; /* what became of it */
     lmn_error error;
     double job_seconds; /* processor time that the thread used */
-    lmn_error notice; /* old checkpoints that could not be removed */
+    lmn_error notice;   /* old checkpoints that could not be removed */
     /* Seconds that this checkpoint has cost so far, and the last complete one in all. */
     double spent, cost;
 };
