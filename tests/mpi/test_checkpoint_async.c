@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
+#include <time.h>
 
 #include <mpi.h>
 
@@ -156,7 +156,7 @@ static int poll_to_the_end(lmn_checkpoint_writer *writer, lmn_status *status_out
             *status_out = lmn_checkpoint_advance(writer, err);
             advances++;
         } else {
-            (void)usleep(1000);
+            (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         }
     }
     return advances;
@@ -174,8 +174,9 @@ static void check_whole(const char *directory, uint64_t step)
     char path[TEST_PATH_BYTES];
     step_path(directory, step, path);
     lmn_error err = lmn_error_none();
-    (void)lmn_checkpoint_verify(path, &err);
+    const lmn_status status = lmn_checkpoint_verify(path, &err);
     assert_string_equal(err.message, "");
+    assert_int_equal(status, LMN_OK);
 }
 
 static void check_same_error(const lmn_error *err, lmn_status status, const char *words)
