@@ -63,7 +63,7 @@ for moment in first part $random part; do
     wait_for_ranks
     left=$(find killed -name '*.part' 2>/dev/null | wc -l)
     last=$(newest killed)
-    check "SIGKILL at $moment ${background:---}: parts left $left, newest ${last:-none}"
+    check "SIGKILL at $moment, ${background:-at once}: parts left $left, newest ${last:-none}"
     [ "$code" -ne 0 ] || fail "the run was over before it was killed"
     if [ -n "$last" ]; then
         expect 0 "$LAMINA" inspect "$last"
