@@ -342,7 +342,7 @@ static lmn_status begin(lmn_checkpoint_writer *writer, uint64_t step, const lmn_
     uint64_t *places = lmn_alloc(1 + state->arrays.count, sizeof *places, err);
     status = places == NULL ? LMN_ERR_MEMORY : name_files(writer, step, err);
     status = lmn_agree(writer->world, status, err);
-    if (status == LMN_OK) {
+    if (status == LMN_OK && places != NULL) {
         status = open_part(writer, state, places, err);
         if (status != LMN_OK) {
             abandon(writer);
