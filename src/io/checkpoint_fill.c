@@ -26,8 +26,11 @@
 /* Elements go into the file as they lie in memory, and the file says little-endian. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "checkpoints need a little-endian host");
 
-/* After so many bytes the disk is set to work, so that it writes while we do. */
-#define FLUSH_BYTES ((uint64_t)8 << 20)
+/* The disk works on so many bytes while we write as many behind them. Before we go on these must
+   have left, and memory forgets them: a checkpoint then takes no memory from the files that
+   training reads, and writing into the same few pages again and again costs a third of the
+   processor time of ever new ones. */
+#define WINDOW_BYTES ((uint64_t)32 << 20)
 
 /* Pieces that an array is cut into at most: others' before, one's own, others' after. */
 enum { PIECES_PER_ARRAY = 3 };
@@ -204,31 +207,50 @@ void lmn__image_copy(lmn__image *image, unsigned char *memory)
 
 /* ---- writing ---- */
 
+/* A part of the file that is on its way from memory to the disk. */
+typedef struct window {
+    uint64_t first, end;
+    uint64_t bytes;    /* that this rank wrote between them */
+    bool is_read_back; /* some of it soon, to be hashed */
+} window;
+
 /* The file on its way. */
 typedef struct filling {
     const lmn__image *image;
     int fd;
-    size_t next;      /* the first piece that ends behind what was done */
-    uint64_t started; /* what this rank wrote before here is on its way to the disk */
-    uint64_t done;    /* where it has written up to */
+    size_t next;           /* the first piece that ends behind what was done */
+    window before, latest; /* before is being written by the disk, latest by us */
 } filling;
 
-static lmn_status put(filling *f, uint64_t first, const unsigned char *data, size_t bytes,
-                      lmn_error *err)
+static lmn_status say_unwritten(const filling *f, int code, lmn_error *err)
 {
-    const int code = lmn__file_write_at(f->fd, first, data, bytes);
-    if (code != 0) {
-        return lmn__io_error(err, code, "cannot write '%s'", f->image->path);
+    return code == 0 ? LMN_OK : lmn__io_error(err, code, "cannot write '%s'", f->image->path);
+}
+
+static int end_window(const filling *f, const window *w)
+{
+    return w->bytes == 0
+               ? 0
+               : lmn__file_end_flush(f->fd, w->first, w->end - w->first, !w->is_read_back);
+}
+
+/* is_whole  of a block that nobody reads back */
+static lmn_status put(filling *f, uint64_t first, const unsigned char *data, size_t bytes,
+                      bool is_whole, lmn_error *err)
+{
+    int code = lmn__file_write_at(f->fd, first, data, bytes);
+    window *w = &f->latest;
+    w->first = w->bytes == 0 ? first : w->first;
+    w->end = first + bytes;
+    w->bytes += bytes;
+    w->is_read_back = w->is_read_back || !is_whole;
+    if (code == 0 && w->bytes >= WINDOW_BYTES) {
+        lmn__file_start_flush(f->fd, w->first, w->end - w->first);
+        code = end_window(f, &f->before);
+        f->before = f->latest;
+        f->latest = (window){0};
     }
-    if (first > f->done + FLUSH_BYTES) { /* others write what lies between */
-        f->started = first;
-    }
-    f->done = first + bytes;
-    if (f->done - f->started >= FLUSH_BYTES) {
-        lmn__file_start_flush(f->fd, f->started, f->done - f->started);
-        f->started = f->done;
-    }
-    return LMN_OK;
+    return say_unwritten(f, code, err);
 }
 
 /* What the pieces in a block are: none of this rank's, all of them, or some. */
@@ -262,7 +284,8 @@ static lmn_status put_own_parts(filling *f, const content *in, uint64_t first, u
         const uint64_t from = largest(piece->first, first);
         const uint64_t to = least(piece->end, end);
         if (piece->data != NULL) {
-            status = put(f, from, piece->data + (from - piece->first), (size_t)(to - from), err);
+            status =
+                put(f, from, piece->data + (from - piece->first), (size_t)(to - from), false, err);
         }
     }
     return status;
@@ -307,7 +330,7 @@ static lmn_status put_whole(filling *f, const content *in, size_t block, lmn_err
     if (status == LMN_OK) {
         image->hashes[block] = lmn_hash64(bytes, (size_t)(end - first), 0);
         image->hashes[image->blocks.count + block] = 1;
-        status = put(f, first, bytes, (size_t)(end - first), err);
+        status = put(f, first, bytes, (size_t)(end - first), true, err);
     }
     return status;
 }
@@ -346,6 +369,9 @@ lmn_status lmn__image_fill(const lmn__image *image, const atomic_bool *cancelled
     lmn_status status = put_all(&f, cancelled, err);
     if (status == LMN_OK && !is_cancelled(cancelled) && fsync(f.fd) != 0) {
         status = lmn__io_error(err, errno, "cannot flush '%s' to the disk", image->path);
+    } else if (status == LMN_OK) {
+        const int code = end_window(&f, &f.before);
+        status = say_unwritten(&f, code != 0 ? code : end_window(&f, &f.latest), err);
     }
     if (close(f.fd) != 0 && status == LMN_OK) {
         status = lmn__io_error(err, errno, "cannot write '%s'", image->path);

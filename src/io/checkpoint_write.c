@@ -47,7 +47,7 @@ struct lmn_checkpoint_writer {
     lmn_status status; /* what became of it */
     lmn_error error;
     double job_seconds; /* processor time that the thread used */
-    lmn_error notice; /* old checkpoints that could not be removed */
+    lmn_error notice;   /* old checkpoints that could not be removed */
     /* Seconds that this checkpoint has cost so far, and the last complete one in all. */
     double spent, cost;
 };
@@ -342,7 +342,7 @@ static lmn_status begin(lmn_checkpoint_writer *writer, uint64_t step, const lmn_
     uint64_t *places = lmn_alloc(1 + state->arrays.count, sizeof *places, err);
     status = places == NULL ? LMN_ERR_MEMORY : name_files(writer, step, err);
     status = lmn_agree(writer->world, status, err);
-    if (status == LMN_OK) {
+    if (status == LMN_OK && places != NULL) {
         status = open_part(writer, state, places, err);
         if (status != LMN_OK) {
             abandon(writer);

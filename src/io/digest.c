@@ -256,6 +256,7 @@ lmn__blocks lmn__seal_blocks(uint64_t length)
     return (lmn__blocks){.length = length, .bytes = file.block, .count = file.n_blocks};
 }
 
+/* A file that is read writes them. NOLINTNEXTLINE(readability-non-const-parameter) */
 lmn_status lmn__seal_make(const lmn__blocks *blocks, uint64_t *hashes, lmn__seal *seal_out,
                           lmn_error *err)
 {

@@ -65,3 +65,22 @@ void lmn__file_start_flush(int fd, uint64_t offset, uint64_t bytes)
     (void)bytes;
 #endif
 }
+
+int lmn__file_end_flush(int fd, uint64_t offset, uint64_t bytes, bool forget)
+{
+    int code = 0;
+#ifdef __linux__
+    const unsigned how =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    /* What it reports of the disk, fsync will not report again. Other errors say that this file
+       system does not know the call. */
+    if (sync_file_range(fd, (off_t)offset, (off_t)bytes, how) != 0 &&
+        (errno == EIO || errno == ENOSPC || errno == EDQUOT)) {
+        code = errno;
+    }
+#endif
+    if (forget && code == 0) {
+        (void)posix_fadvise(fd, (off_t)offset, (off_t)bytes, POSIX_FADV_DONTNEED);
+    }
+    return code;
+}

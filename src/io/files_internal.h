@@ -59,6 +59,12 @@ lmn_status lmn__file_reserve(const char *path, uint64_t bytes, lmn_error *err) L
 /** Let the system begin to move these bytes to the disk, and do not wait. A hint: cannot fail. */
 void lmn__file_start_flush(int fd, uint64_t offset, uint64_t bytes);
 
+/**
+ * Wait until these bytes have left for the disk, where the system can tell; they are safe only
+ * after fsync. forget: memory need not hold them any longer, either. Returns 0 or the error number.
+ */
+int lmn__file_end_flush(int fd, uint64_t offset, uint64_t bytes, bool forget);
+
 /** Flush `part` to the disk, rename it to `path`, and flush the directory. */
 lmn_status lmn__file_publish(const char *part, const char *path, lmn_error *err) LMN_NODISCARD;
 
