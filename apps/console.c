@@ -30,7 +30,7 @@ static int launcher_rank(void)
     return text == NULL ? 0 : (int)strtol(text, NULL, 10);
 }
 
-/* Launchers give their ranks pipes and copies what comes out of them to its own stderr: there, the
+/* Launchers give their ranks pipes and copy what comes out of them to their own stderr: there, the
    terminal is the launcher's. */
 static bool launcher_has_terminal(void)
 {

@@ -77,6 +77,11 @@ stage_mpich() {
     sh scripts/dependencies.sh build test mpich
     build mpich
     run_tests mpich
+    if [ -x build/release/bin/lamina ]; then
+        sh tests/compare_builds.sh build/release build/mpich build/compare
+    else
+        echo "skipped: no build/release to compare the parameters of both MPIs with"
+    fi
 }
 
 stage_ubsan() {

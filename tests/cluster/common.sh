@@ -43,9 +43,8 @@ is_of_mpi() {
 # lab_network wire|any: which network this MPI can use between hosts. Some end there and some never do
 # (lab_launch.py); with these a test of the wire is skipped, and others have ranks meet in memory.
 lab_network() {
-    : "${MEET:?the program in which ranks meet and part}"
     ! is_of_mpi 'Open MPI\|OpenRTE' || return 0
-    ! timeout -s INT 15 "$LAB" run "$MEET" >/dev/null 2>&1 || return 0
+    ! timeout -s INT -k 5 15 "$LAB" run "${MEET:?the program in which ranks meet and part}" >/dev/null 2>&1 || return 0
     why="MPI_Finalize of this MPI hangs between hosts joined by TCP"
     [ "$1" = any ] || skip "$why"
     echo "note: $why; ranks meet in the machine's memory"
