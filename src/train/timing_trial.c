@@ -202,7 +202,8 @@ bool lmn__trial_is_due(const lmn_reducer *reducer)
 static lmn_status gather(lmn_reducer *reducer, lmn_error *err)
 {
     lmn__timing *self = reducer->timing;
-    uint64_t numbers[2 * LMN_LEVELS_COUNT];
+    enum { NUMBERS = 2 * LMN_LEVELS_COUNT };
+    uint64_t numbers[NUMBERS];
     for (size_t plan = 0; plan < LMN_LEVELS_COUNT; plan++) {
         const lmn__samples *samples = &self->samples[plan];
         const double seconds = lmn__timing_median(samples->seconds, samples->n);
@@ -210,7 +211,7 @@ static lmn_status gather(lmn_reducer *reducer, lmn_error *err)
         numbers[2 * plan] = (uint64_t)(fmax(0.0, seconds) * 1e9);
         numbers[2 * plan + 1] = (uint64_t)(fmax(0.0, compute) * 1e9);
     }
-    const lmn_status status = lmn_world_max_u64(reducer->world, numbers, 2 * LMN_LEVELS_COUNT, err);
+    const lmn_status status = lmn_world_max_u64(reducer->world, numbers, NUMBERS, err);
     double light = (double)INFINITY;
     for (size_t plan = 0; plan < LMN_LEVELS_COUNT && status == LMN_OK; plan++) {
         const double compute = (double)numbers[2 * plan + 1] * 1e-9;

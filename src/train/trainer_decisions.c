@@ -102,14 +102,15 @@ static lmn_status add_trial(const lmn_trainer *trainer, uint64_t step, lmn_error
     if (!trainer->report.tried || !lmn_reducer_trials(trainer->reducer, trials)) {
         return LMN_OK;
     }
+    const size_t plans = LMN_LEVELS_COUNT;
     lmn_cell cells[TRIAL_CELLS] = {{.u64 = step}};
     lmn_cell *const tables = cells + 2;
-    for (size_t plan = 0; plan < LMN_LEVELS_COUNT; plan++) {
+    for (size_t plan = 0; plan < plans; plan++) {
         cells[1].u64 = trials[plan].is_kept ? plan : cells[1].u64;
         tables[plan].f64 = trials[plan].measured;
-        tables[LMN_LEVELS_COUNT + plan].f64 = trials[plan].predicted;
-        tables[2 * LMN_LEVELS_COUNT + plan].u64 = trials[plan].steps;
-        tables[3 * LMN_LEVELS_COUNT + plan].u64 = trials[plan].n_compressed;
+        tables[plans + plan].f64 = trials[plan].predicted;
+        tables[2 * plans + plan].u64 = trials[plan].steps;
+        tables[3 * plans + plan].u64 = trials[plan].n_compressed;
     }
     return lmn_table_append(trainer->records->trials, cells, err);
 }
