@@ -116,9 +116,10 @@ def make_run(experiment, command, model, row, seed):
 class Outcome:
     """What the seeds of one row came to."""
 
-    def __init__(self, row, paths, measure):
-        self.name, self.family = row[0], row[1]
-        self.row, self.paths = row, paths
+    def __init__(self, row, found, measure):
+        self.name, self.family, self.row = row[0], row[1], row
+        self.seeds, self.paths = [seed for seed, _ in found], [path for _, path in found]
+        paths = self.paths
         summaries = [runs.attributes(path, "summary") for path in paths]
         self.values = [float(summary[measure]) for summary in summaries]
         self.sent = [float(summary["bytes_sent"]) for summary in summaries]
@@ -137,10 +138,16 @@ def collect(experiment, command, model, measure):
                    key=lambda item: item[:2])
     for _, seed, row in order:
         try:
-            found[row].append(make_run(experiment, command, model, row, seed))
+            found[row].append((seed, make_run(experiment, command, model, row, seed)))
         except runs.OutOfTime:
             complete = False
-    return [Outcome(row, paths, measure) for row, paths in found.items() if paths], left_out, complete
+    return [Outcome(row, runs_of, measure) for row, runs_of in found.items() if runs_of], left_out, complete
+
+
+def differences_of(outcome, base, scale):
+    """Of the measure against the base's, for the seeds that both have."""
+    measured = dict(zip(base.seeds, base.values)) if base else {}
+    return [scale * (value - measured[seed]) for seed, value in zip(outcome.seeds, outcome.values) if seed in measured]
 
 
 def table_of(outcomes, percent):
@@ -152,12 +159,12 @@ def table_of(outcomes, percent):
     for o in outcomes:
         scale = 100.0 if percent else 1.0
         base = uniform.get(o.family)
-        differences = [scale * (a - b) for a, b in zip(o.values, base.values)] if base else []
+        differences = differences_of(o, base, scale)
         later = tables.mean(o.later)
         rows.append([
             o.family, o.name, f"{scale * tables.mean(o.values):.2f} ± {scale * tables.spread(o.values):.2f}",
             f"{tables.mean(differences):+.2f} ± {tables.spread(differences):.2f}"
-            if base and o is not base else "-",
+            if differences and o is not base else "-",
             f"{later / o.ranks / 1e3:.4g} kB",
             f"{tables.mean(o.dense) / later:.3g}x",
             f"{tables.mean(base.later) / later:.2f}x" if base and o is not base else "-",
