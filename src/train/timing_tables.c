@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "owners_internal.h"
 #include "timing_internal.h"
 
 #include <math.h>
@@ -62,41 +63,48 @@ static bool has_owners(const lmn_reducer *reducer, int size)
     return merged < gathered;
 }
 
-/* What does not depend on the bytes of a bucket. Scattering to owners and publishing are two
- * phases; gathering is one. */
-typedef struct fixed {
-    double latency, gaps;
-} fixed;
+/* What collectives take on a link among so many ranks, apart from their bytes. */
+typedef struct terms {
+    const lmn_link *link;
+    int size;
+    int n_phases;              /* of compressed messages: gathering, or scattering and publishing */
+    double latency_compressed; /* of all phases, or rounds */
+    double gaps_compressed;    /* of one phase, or of all rounds */
+    double latency_long;       /* of dense buckets but the last */
+    double latency_dense;      /* of any dense bucket at least: layers have what is beyond */
+    double gaps_dense;
+    double last; /* the last bucket, which is always dense and often short, and takes another way */
+} terms;
 
-static fixed compressed_fixed(const lmn_reducer *reducer, const lmn_link *link, int size)
+static void add_compressed(terms *t, const lmn_reducer *reducer)
 {
+    t->n_phases = 1;
     if (reducer->way == NULL || reducer->timing->n_levels < 2) {
-        return (fixed){0};
+        return;
     }
     const lmn_combine combine = lmn_compressor_combine(reducer->compressor, 1);
     if (combine == LMN_COMBINE_ROUNDS) {
         const double n_rounds = (double)lmn_compressor_round_count(reducer->compressor, 1);
-        return (fixed){n_rounds * lmn_link_sum_latency(link, size),
-                       n_rounds * lmn_link_sum_gaps(link, size)};
+        t->latency_compressed = n_rounds * t->latency_long;
+        t->gaps_compressed = n_rounds * t->gaps_dense;
+        return;
     }
-    const bool is_twice = combine == LMN_COMBINE_SLICED || has_owners(reducer, size);
-    const double n_phases = is_twice ? 2.0 : 1.0;
-    return (fixed){n_phases * lmn_link_gather_latency(link, size),
-                   n_phases * lmn_link_gather_gaps(link, size)};
+    t->n_phases = combine == LMN_COMBINE_SLICED || has_owners(reducer, t->size) ? 2 : 1;
+    t->latency_compressed = t->n_phases * lmn_link_gather_latency(t->link, t->size);
+    t->gaps_compressed = lmn_link_gather_gaps(t->link, t->size);
 }
 
-/* The last bucket is always dense and often short, and short vectors are added up in another way.
- */
-static double last_seconds(const lmn_reducer *reducer, const lmn_link *link, int size)
+static terms terms_of(const lmn_reducer *reducer, const lmn_link *link, int size)
 {
-    const lmn__bucket *last = &reducer->buckets[reducer->n_buckets - 1];
-    return lmn_link_sum_seconds(link, size, (double)(last->dense_count * sizeof(float)));
-}
-
-/* Long dense buckets may have a longer latency than the last one: their layers share the rest. */
-static double dense_latency(const lmn_reducer *reducer, const lmn_link *link, int size)
-{
-    return fmin(lmn_link_sum_latency(link, size), last_seconds(reducer, link, size));
+    const size_t last = reducer->buckets[reducer->n_buckets - 1].dense_count;
+    terms t = {.link = link,
+               .size = size,
+               .latency_long = lmn_link_sum_latency(link, size),
+               .gaps_dense = lmn_link_sum_gaps(link, size),
+               .last = lmn_link_sum_seconds(link, size, (double)(last * sizeof(float)))};
+    t.latency_dense = fmin(t.latency_long, t.last);
+    add_compressed(&t, reducer);
+    return t;
 }
 
 /* The part of a layer in its bucket, by its numbers. */
@@ -110,27 +118,44 @@ static double part_of(const lmn_reducer *reducer, const lmn__layer *layer)
     return total > 0 ? (double)layer->count / (double)total : 0.0;
 }
 
+/* Of the bytes of messages that take two phases, those of the first. */
+static double scattered_part(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
+                             int size)
+{
+    const lmn_layer_shape shape = lmn__layer_shape(layer);
+    if (lmn_compressor_combine(reducer->compressor, level) != LMN_COMBINE_SPARSE) {
+        return 0.5;
+    }
+    const double all = (double)way_bytes(reducer, shape, level, size);
+    const uint64_t first = lmn__owners_scatter_bytes(reducer->compressor, size, shape, level);
+    return all > 0.0 ? fmin(1.0, (double)first / all) : 0.5;
+}
+
 /* Gaps that are longer than bytes are shared by the layers of a bucket, by their numbers. */
-static double wire_seconds(const lmn_reducer *reducer, const lmn_link *link, int size,
-                           const lmn__layer *layer, size_t level)
+static double wire_seconds(const lmn_reducer *reducer, const terms *t, const lmn__layer *layer,
+                           size_t level)
 {
     const lmn__timing *self = reducer->timing;
-    if (size < 2) {
+    if (t->size < 2) {
         return 0.0;
     }
     const double part = part_of(reducer, layer);
     if (reducer->buckets[layer->bucket].n_extra > 0) {
-        return part * (last_seconds(reducer, link, size) - dense_latency(reducer, link, size));
+        return part * (t->last - t->latency_dense);
     }
-    const uint64_t bytes = way_bytes(reducer, lmn__layer_shape(layer), level, size);
+    const uint64_t bytes = way_bytes(reducer, lmn__layer_shape(layer), level, t->size);
     const double share = level == 0 ? 1.0 : self->share[layer->index * self->n_levels + level];
-    const lmn_line *line = is_reduced(reducer, level) ? &link->sum : &link->gather;
-    const double seconds = (double)bytes / size * (share > 0.0 ? share : 1.0) * line->per_byte;
-    if (level != 0) {
-        return fmax(seconds, part * compressed_fixed(reducer, link, size).gaps);
+    const lmn_line *line = is_reduced(reducer, level) ? &t->link->sum : &t->link->gather;
+    const double seconds = (double)bytes / t->size * (share > 0.0 ? share : 1.0) * line->per_byte;
+    if (level == 0) {
+        return fmax(seconds, part * t->gaps_dense) + part * (t->latency_long - t->latency_dense);
     }
-    const double rest = lmn_link_sum_latency(link, size) - dense_latency(reducer, link, size);
-    return fmax(seconds, part * lmn_link_sum_gaps(link, size)) + part * rest;
+    const double gaps = part * t->gaps_compressed;
+    if (t->n_phases == 1) {
+        return fmax(seconds, gaps);
+    }
+    const double first = seconds * scattered_part(reducer, layer, level, t->size);
+    return fmax(first, gaps) + fmax(seconds - first, gaps);
 }
 
 /* Where every rank adds up the entries of all, twice the ranks have twice the entries. */
@@ -158,9 +183,9 @@ static double progress_seconds(const lmn_reducer *reducer, const lmn__layer *lay
     return dense > 0.0 ? reducer->timing->dense_progress * part * bytes / dense : 0.0;
 }
 
-static void fill_layer(lmn_reducer *reducer, const lmn_link *link, int size,
-                       const lmn__layer *layer)
+static void fill_layer(lmn_reducer *reducer, const terms *t, const lmn__layer *layer)
 {
+    const int size = t->size;
     lmn__timing *self = reducer->timing;
     const size_t cells = self->n_layers * self->n_levels;
     for (size_t level = 0; level < self->n_levels; level++) {
@@ -173,7 +198,7 @@ static void fill_layer(lmn_reducer *reducer, const lmn_link *link, int size,
         self->costs[to] = raised * self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor) +
                           progress_seconds(reducer, layer, travels, size);
         self->costs[cells + to] = raised * self->decode[from] * decodes;
-        self->costs[2 * cells + to] = raised * wire_seconds(reducer, link, size, layer, travels);
+        self->costs[2 * cells + to] = raised * wire_seconds(reducer, t, layer, travels);
     }
 }
 
@@ -181,10 +206,11 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
 {
     lmn__timing *self = reducer->timing;
     const size_t cells = self->n_layers * self->n_levels;
+    const terms t = terms_of(reducer, link, size);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
         self->bucket_of[i] = layer->bucket;
-        fill_layer(reducer, link, size, layer);
+        fill_layer(reducer, &t, layer);
         /* Small layers leave when all else is there. */
         if (reducer->buckets[layer->bucket].n_extra > 0) {
             self->ready[i] = self->medians[LMN__TIME_COMPUTE];
@@ -196,8 +222,8 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
                               .encode = self->costs,
                               .decode = self->costs + cells,
                               .wire = self->costs + 2 * cells,
-                              .latency_dense = dense_latency(reducer, link, size),
-                              .latency_compressed = compressed_fixed(reducer, link, size).latency,
+                              .latency_dense = t.latency_dense,
+                              .latency_compressed = t.latency_compressed,
                               .compute = self->medians[LMN__TIME_COMPUTE],
                               .update = self->medians[LMN__TIME_UPDATE]};
 }
