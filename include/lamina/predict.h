@@ -40,7 +40,7 @@ lmn_profile_options lmn_profile_options_default(void);
 
 /**
  * Make steps and note what they take: dense ones, then some that compress at the levels of the spec
- * and some that only compute, half as many of each (4 to 16). Slowest ranks count.
+ * and some that only compute, half as many of each (6 to 16). Slowest ranks count.
  * world, task  borrowed until destroy
  * info         what samples are; copied
  * dataset      samples of that kind, borrowed for the call; NULL: random numbers, whose gradients

@@ -16,7 +16,7 @@
 #include <string.h>
 
 /* Steps of either kind beside the dense ones. */
-enum { FURTHER_MIN = 4 };
+enum { FURTHER_MIN = 6 };
 
 /* ------------------------------------------------------------------ steps */
 

@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "owners_internal.h"
 #include "timing_internal.h"
 
 #include <assert.h>
@@ -95,54 +96,53 @@ static size_t most_rounds(const lmn_reducer *reducer)
     return most;
 }
 
-/* The last bucket is always dense and often short, and short vectors are added up in another way.
- */
-static double last_seconds(const lmn_reducer *reducer, const lmn_link *link, int size)
-{
-    const lmn__bucket *last = &reducer->buckets[reducer->n_buckets - 1];
-    return lmn_link_sum_seconds(link, size, (double)(last->dense_count * sizeof(float)));
-}
+/* What collectives take on a link among so many ranks, apart from their bytes; arrays by way. */
+typedef struct terms {
+    const lmn_link *link;
+    int size;
+    int n_phases[LMN__WAYS];   /* gathering, or scattering and publishing */
+    double latency[LMN__WAYS]; /* of all phases, or rounds; of any dense bucket at least */
+    double gaps[LMN__WAYS];    /* of one phase, or of all rounds */
+    double latency_long;       /* of dense buckets but the last: layers have what is beyond */
+    double last; /* the last bucket, which is always dense and often short, and takes another way */
+} terms;
 
-/* Long dense buckets may have a longer latency than the last one: their layers share the rest. */
-static double dense_latency(const lmn_reducer *reducer, const lmn_link *link, int size)
+static terms terms_of(const lmn_reducer *reducer, const lmn_link *link, int size)
 {
-    return fmin(lmn_link_sum_latency(link, size), last_seconds(reducer, link, size));
-}
-
-/* What does not depend on the bytes of a bucket. */
-typedef struct fixed {
-    double latency, gaps;
-} fixed;
-
-/* Scattering to owners and publishing are two phases; gathering is one. */
-static fixed fixed_of(const lmn_reducer *reducer, lmn_combine way, const lmn_link *link, int size)
-{
+    const size_t last = reducer->buckets[reducer->n_buckets - 1].dense_count;
     const double n_rounds = (double)most_rounds(reducer);
-    const double n_phases = way == LMN_COMBINE_SLICED || has_owners(reducer, size) ? 2.0 : 1.0;
-    switch (way) {
-    case LMN_COMBINE_SUM:
-        return (fixed){dense_latency(reducer, link, size), lmn_link_sum_gaps(link, size)};
-    case LMN_COMBINE_ROUNDS:
-        return (fixed){n_rounds * lmn_link_sum_latency(link, size),
-                       n_rounds * lmn_link_sum_gaps(link, size)};
-    default:
-        return (fixed){n_phases * lmn_link_gather_latency(link, size),
-                       n_phases * lmn_link_gather_gaps(link, size)};
+    const double sum_latency = lmn_link_sum_latency(link, size);
+    const double sum_gaps = lmn_link_sum_gaps(link, size);
+    terms t = {.link = link,
+               .size = size,
+               .latency_long = sum_latency,
+               .last = lmn_link_sum_seconds(link, size, (double)(last * sizeof(float)))};
+    for (size_t way = 0; way < LMN__WAYS; way++) {
+        const bool has_two =
+            way == LMN_COMBINE_SLICED || (way == LMN_COMBINE_SPARSE && has_owners(reducer, size));
+        t.n_phases[way] = has_two ? 2 : 1;
+        t.latency[way] = t.n_phases[way] * lmn_link_gather_latency(link, size);
+        t.gaps[way] = lmn_link_gather_gaps(link, size);
     }
+    t.latency[LMN_COMBINE_SUM] = fmin(sum_latency, t.last);
+    t.gaps[LMN_COMBINE_SUM] = sum_gaps;
+    t.latency[LMN_COMBINE_ROUNDS] = n_rounds * sum_latency;
+    t.gaps[LMN_COMBINE_ROUNDS] = n_rounds * sum_gaps;
+    return t;
 }
 
 /* What compresses is numbered from 1 on, in the order of levels, so that one family has the kinds 0
  * and 1 and no others to search through. */
-static void fill_kinds(const lmn_reducer *reducer, const lmn_link *link, int size,
+static void fill_kinds(const lmn_reducer *reducer, const terms *t,
                        double latency_out[LMN_TIME_KINDS])
 {
     uint8_t number[LMN__WAYS] = {0};
     uint8_t n = 1;
-    latency_out[0] = fixed_of(reducer, LMN_COMBINE_SUM, link, size).latency;
+    latency_out[0] = t->latency[LMN_COMBINE_SUM];
     for (size_t level = 0; level < reducer->timing->n_levels; level++) {
         const lmn_combine way = lmn_compressor_combine(reducer->compressor, level);
         if (way != LMN_COMBINE_SUM && number[way] == 0) {
-            latency_out[n] = fixed_of(reducer, way, link, size).latency;
+            latency_out[n] = t->latency[way];
             number[way] = n++;
         }
         reducer->timing->kind[level] = number[way];
@@ -160,27 +160,45 @@ static double part_of(const lmn_reducer *reducer, const lmn__layer *layer)
     return total > 0 ? (double)layer->count / (double)total : 0.0;
 }
 
+/* Of the bytes of messages that take two phases, those of the first. */
+static double scattered_part(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
+                             int size)
+{
+    const lmn_layer_shape shape = lmn__layer_shape(layer);
+    if (lmn_compressor_combine(reducer->compressor, level) != LMN_COMBINE_SPARSE) {
+        return 0.5;
+    }
+    const double all = (double)way_bytes(reducer, shape, level, size);
+    const uint64_t first = lmn__owners_scatter_bytes(reducer->compressor, size, shape, level);
+    return all > 0.0 ? fmin(1.0, (double)first / all) : 0.5;
+}
+
 /* Gaps that are longer than bytes are shared by the layers of a bucket, by their numbers. */
-static double wire_seconds(const lmn_reducer *reducer, const lmn_link *link, int size,
-                           const lmn__layer *layer, size_t level)
+static double wire_seconds(const lmn_reducer *reducer, const terms *t, const lmn__layer *layer,
+                           size_t level)
 {
     const lmn__timing *self = reducer->timing;
-    if (size < 2) {
+    if (t->size < 2) {
         return 0.0;
     }
     const double part = part_of(reducer, layer);
     if (reducer->buckets[layer->bucket].n_extra > 0) {
-        return part * (last_seconds(reducer, link, size) - dense_latency(reducer, link, size));
+        return part * (t->last - t->latency[LMN_COMBINE_SUM]);
     }
-    const uint64_t bytes = way_bytes(reducer, lmn__layer_shape(layer), level, size);
+    const uint64_t bytes = way_bytes(reducer, lmn__layer_shape(layer), level, t->size);
     const double share = level == 0 ? 1.0 : self->share[layer->index * self->n_levels + level];
-    const lmn_line *line = is_reduced(reducer, level) ? &link->sum : &link->gather;
-    const double seconds = (double)bytes / size * (share > 0.0 ? share : 1.0) * line->per_byte;
-    const fixed of_bucket =
-        fixed_of(reducer, lmn_compressor_combine(reducer->compressor, level), link, size);
-    const double least = fmax(seconds, part * of_bucket.gaps);
-    return level != 0 ? least
-                      : least + part * (lmn_link_sum_latency(link, size) - of_bucket.latency);
+    const lmn_line *line = is_reduced(reducer, level) ? &t->link->sum : &t->link->gather;
+    const double seconds = (double)bytes / t->size * (share > 0.0 ? share : 1.0) * line->per_byte;
+    const lmn_combine way = lmn_compressor_combine(reducer->compressor, level);
+    const double gaps = part * t->gaps[way];
+    if (way == LMN_COMBINE_SUM) {
+        return fmax(seconds, gaps) + part * (t->latency_long - t->latency[way]);
+    }
+    if (t->n_phases[way] == 1) {
+        return fmax(seconds, gaps);
+    }
+    const double first = seconds * scattered_part(reducer, layer, level, t->size);
+    return fmax(first, gaps) + fmax(seconds - first, gaps);
 }
 
 /* Where every rank adds up the entries of all, twice the ranks have twice the entries. */
@@ -217,9 +235,9 @@ static double progress_seconds(const lmn_reducer *reducer, const lmn__layer *lay
     return dense > 0.0 ? seconds * part * bytes / dense : 0.0;
 }
 
-static void fill_layer(lmn_reducer *reducer, const lmn_link *link, int size,
-                       const lmn__layer *layer)
+static void fill_layer(lmn_reducer *reducer, const terms *t, const lmn__layer *layer)
 {
+    const int size = t->size;
     lmn__timing *self = reducer->timing;
     const size_t cells = self->n_layers * self->n_levels;
     for (size_t level = 0; level < self->n_levels; level++) {
@@ -231,7 +249,7 @@ static void fill_layer(lmn_reducer *reducer, const lmn_link *link, int size,
         self->costs[to] = self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor) +
                           progress_seconds(reducer, layer, travels, size);
         self->costs[cells + to] = self->decode[from] * decodes;
-        self->costs[2 * cells + to] = wire_seconds(reducer, link, size, layer, travels);
+        self->costs[2 * cells + to] = wire_seconds(reducer, t, layer, travels);
     }
 }
 
@@ -239,10 +257,11 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
 {
     lmn__timing *self = reducer->timing;
     const size_t cells = self->n_layers * self->n_levels;
+    const terms t = terms_of(reducer, link, size);
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
         self->bucket_of[i] = layer->bucket;
-        fill_layer(reducer, link, size, layer);
+        fill_layer(reducer, &t, layer);
         /* Small layers leave when all else is there. */
         if (reducer->buckets[layer->bucket].n_extra > 0) {
             self->ready[i] = self->medians[LMN__TIME_COMPUTE];
@@ -257,6 +276,6 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
                                 .kind = self->kind,
                                 .compute = self->medians[LMN__TIME_COMPUTE],
                                 .update = self->medians[LMN__TIME_UPDATE]};
-    fill_kinds(reducer, link, size, timings.latency);
+    fill_kinds(reducer, &t, timings.latency);
     return timings;
 }
