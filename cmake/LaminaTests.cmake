@@ -150,7 +150,7 @@ function(lamina_add_cluster_test name)
     endif()
     add_test(NAME cluster.${name} COMMAND sh ${folder}/${name}.sh WORKING_DIRECTORY ${work})
     set_tests_properties(
-        cluster.${name} PROPERTIES TIMEOUT 120 LABELS cluster PROCESSORS 2 RESOURCE_LOCK cluster
+        cluster.${name} PROPERTIES TIMEOUT 300 LABELS cluster PROCESSORS 2 RESOURCE_LOCK cluster
                                    SKIP_RETURN_CODE 77 ENVIRONMENT "${environment}")
 endfunction()
 

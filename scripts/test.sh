@@ -88,7 +88,7 @@ stage_tsan() {
     run_tests tsan -R '^unit\.test_(reader|augment|dataset_kinds|dataset_text)$'
 }
 
-# The decoders of all families against bytes of any kind, 20 s each.
+# The decoders of all families against bytes of any kind, 10 s each.
 stage_fuzz() {
     build fuzz
     run_tests fuzz -L fuzz

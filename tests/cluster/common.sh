@@ -18,8 +18,14 @@ check() {
     echo "check: $*"
 }
 
+# What else a failure is to be understood by; tests that know more say more.
+explain() {
+    :
+}
+
 fail() {
     echo "FAILED: $*" >&2
+    explain >&2
     exit 1
 }
 

@@ -39,9 +39,9 @@ has_checkpoint() {
 check "mpirun in an allocation, told by the batch system to stop: requeued, the same parameters"
 export LAUNCH=mpirun
 submit told
-wait_until 20 has_checkpoint told
+wait_until 90 has_checkpoint told
 "$LAB" slurm scancel --signal=USR1 --batch "$job"
-wait_until 40 completes told
+wait_until 90 completes told
 grep -q 'stopped with a checkpoint: requeued' told.log || fail "not requeued: $(cat told.log)"
 grep -q 'restart 1: 3 ranks' told.log || fail "no restart: $(cat told.log)"
 same_bits told/run.h5
@@ -49,12 +49,12 @@ same_bits told/run.h5
 check "srun in a job, ranks killed in mid-epoch and during a checkpoint: the same parameters"
 export LAUNCH=srun
 submit killed
-wait_until 20 has_checkpoint killed
+wait_until 90 has_checkpoint killed
 kill_rank h2
-wait_until 20 grep -q 'exit code 137, a rank was lost: requeued' killed.log
-wait_until 20 restarts killed 1
+wait_until 90 grep -q 'exit code 137, a rank was lost: requeued' killed.log
+wait_until 90 restarts killed 1
 kill_rank h3 killed/checkpoints
-wait_until 40 completes killed
+wait_until 90 completes killed
 grep -q 'restart 2: 3 ranks' killed.log || fail "no second restart: $(cat killed.log)"
 same_bits killed/run.h5
 
