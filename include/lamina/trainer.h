@@ -76,7 +76,8 @@ typedef struct lmn_trainer_options {
     const char *trace_path; /* where five steps are shown in time, see lamina/trace.h; NULL: none */
     uint64_t trace_step;    /* the first of them that this process makes; 10 */
     bool measure_link;      /* after the last step, so that the summary can compare: about a second;
-                               false */
+                               false. Trainings in the same world that follow may then add up in
+                               another order, see lmn_link_measure */
     double max_seconds;     /* by the clock of rank 0, resumed processes included: the step in which
                                they are over is the last, and the run counts as complete; the
                                schedule does not know of it. 0: no limit */

@@ -245,7 +245,7 @@ lmn_status lmn__records_gather(lmn_trainer *trainer, bool flush, lmn_error *err)
 
 /* trainer_waits.c: who waited for whom. */
 lmn_status lmn__waits_create(lmn_trainer *trainer, lmn_error *err); /* local */
-void lmn__waits_destroy(lmn__waits *waits);
+void lmn__waits_destroy(lmn__waits *self);
 /* The table; rank 0, file open. */
 lmn_status lmn__waits_open_table(lmn_trainer *trainer, lmn_error *err);
 /* After that. Takes the placements, NULL elsewhere than on rank 0. Collective. */
