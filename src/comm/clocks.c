@@ -61,11 +61,10 @@ static lmn_status ask(lmn_world *world, int rank, double fastest[ANSWER_COUNT], 
     const double begin = lmn_clock_seconds();
     double back = begin;
     double trip = (double)INFINITY;
-    lmn_status status = LMN_OK;
     for (int i = 0; i < TRIPS_MAX && (i < TRIPS_MIN || back - begin < EDGE_SECONDS); i++) {
         double numbers[ANSWER_COUNT] = {0.0};
         const double sent = lmn_clock_seconds();
-        status = send(world, &ASK, 1, rank, err);
+        lmn_status status = send(world, &ASK, 1, rank, err);
         if (status == LMN_OK) {
             status = receive(world, numbers, ANSWER_COUNT, rank, err);
         }

@@ -159,7 +159,7 @@ static void a_late_rank_is_named_by_summary_and_table(void **state)
         assert_int_equal(waiting->rank, t->size > 1 ? late : -1);
         if (t->size > 1) {
             assert_true(waiting->rank_steps > STEPS / 2);
-            assert_true(waiting->rank_seconds >= (double)(STEPS / 2) * 1e-9 * (double)LATE_NS);
+            assert_true(waiting->rank_seconds >= 0.5 * STEPS * 1e-9 * (double)LATE_NS);
             assert_true(waiting->rank_seconds <= waiting->seconds);
             assert_string_equal(waiting->host, lmn_world_placement(t->world)->host);
             assert_true(waiting->flight_bytes > 0.0 && waiting->delivered > 0.0);
