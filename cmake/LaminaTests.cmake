@@ -183,4 +183,10 @@ function(lamina_add_install_test)
     set_tests_properties(
         install.outside_program PROPERTIES TIMEOUT 300 LABELS install PROCESSORS 2
                                            ENVIRONMENT "${lamina_mpi_environment}")
+    if(CMAKE_READELF)
+        add_test(NAME install.choose_hdf5
+                 COMMAND sh ${PROJECT_SOURCE_DIR}/tests/install/choose_hdf5.sh
+                         ${PROJECT_SOURCE_DIR}/cmake ${PROJECT_BINARY_DIR}/tests/choose_hdf5)
+        set_tests_properties(install.choose_hdf5 PROPERTIES TIMEOUT 120 LABELS install)
+    endif()
 endfunction()
