@@ -31,6 +31,9 @@ if(lamina_mpiexec_version MATCHES "Open MPI|OpenRTE")
         list(APPEND lamina_test_mpirun --allow-run-as-root)
     endif()
 elseif(lamina_mpiexec_version MATCHES "HYDRA")
+    # One host. UCX looks at all network devices otherwise, and gives up when one is gone that it has
+    # just seen, as with labs that come and go meanwhile.
+    list(APPEND lamina_mpi_environment UCX_TLS=sm,self)
     list(APPEND lamina_test_mpirun -bind-to none)
 endif()
 list(APPEND lamina_test_mpirun ${MPIEXEC_PREFLAGS})
