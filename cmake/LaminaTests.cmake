@@ -31,6 +31,9 @@ if(lamina_mpiexec_version MATCHES "Open MPI|OpenRTE")
         list(APPEND lamina_test_mpirun --allow-run-as-root)
     endif()
 elseif(lamina_mpiexec_version MATCHES "HYDRA")
+    # One host. UCX looks at all network devices otherwise, and gives up when one is gone that it has
+    # just seen, as with labs that come and go meanwhile.
+    list(APPEND lamina_mpi_environment UCX_TLS=sm,self)
     list(APPEND lamina_test_mpirun -bind-to none)
 endif()
 list(APPEND lamina_test_mpirun ${MPIEXEC_PREFLAGS})
@@ -183,4 +186,10 @@ function(lamina_add_install_test)
     set_tests_properties(
         install.outside_program PROPERTIES TIMEOUT 300 LABELS install PROCESSORS 2
                                            ENVIRONMENT "${lamina_mpi_environment}")
+    if(CMAKE_READELF)
+        add_test(NAME install.choose_hdf5
+                 COMMAND sh ${PROJECT_SOURCE_DIR}/tests/install/choose_hdf5.sh
+                         ${PROJECT_SOURCE_DIR}/cmake ${PROJECT_BINARY_DIR}/tests/choose_hdf5)
+        set_tests_properties(install.choose_hdf5 PROPERTIES TIMEOUT 120 LABELS install)
+    endif()
 endfunction()
