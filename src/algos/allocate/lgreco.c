@@ -106,6 +106,12 @@ static bool remembers(const void *config_memory)
     return config->follows_accordion;
 }
 
+static bool needs_order(const void *config_memory)
+{
+    const lgreco_config *config = config_memory;
+    return config->follows_accordion;
+}
+
 /* A decision under way; arrays lie in the workspace. */
 typedef struct decision {
     const lmn_cost_table *table;
@@ -277,6 +283,7 @@ const lmn__allocator_kind lmn__allocator_lgreco = {
                .complete = complete},
     .times = lmn__calendar_times,
     .remembers = remembers,
+    .needs_order = needs_order,
     .workspace_bytes = workspace_bytes,
     .decide = decide,
 };
