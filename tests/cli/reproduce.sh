@@ -29,6 +29,11 @@ assert not left_out, left_out
 assert ("uniform", "topk", "topk:density=0.01", "ec", "uniform") in rows
 assert {row[1] for row in rows} == {"dense", "topk", "quant", "lowrank"}
 
+# Differences are those of the same seed, whichever runs are missing.
+outcome = lambda seeds, values: types.SimpleNamespace(seeds=seeds, values=values)
+assert lgreco.differences_of(outcome([1, 3], [0.75, 0.5]), outcome([1, 2, 3], [0.5, 0.0, 0.25]), 100.0) == [25.0, 25.0]
+assert lgreco.differences_of(outcome([2], [0.5]), outcome([1], [0.5]), 1.0) == []
+
 problem = convex.SQUARES
 case = convex.Case("small", "n=4,d=20,zeta=10", 400, [0.01])
 for label, method, spec in convex.rows_of(problem):
