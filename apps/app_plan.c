@@ -106,7 +106,8 @@ static const option_row rows[] = {
      .argument = "SPEC",
      .initial = "topk:density=0.01",
      .environment = "LAMINA_COMPRESS",
-     .help = "how gradients are compressed"},
+     .help = "how gradients are compressed; several joined by '+' are mixed, and allocation "
+             "chooses the family of each layer, too"},
     {.name = "feedback",
      .type = OPTION_TEXT,
      .offset = MEMBER(feedback),

@@ -39,8 +39,13 @@ class Experiment:
         """What a reader types to get the same."""
         given = self.options
         words = ["bench/reproduce", self.name, "--seeds", ",".join(str(seed) for seed in given.seeds)]
+        if self.name == "elastic":
+            words += ["--scale", given.scale]
         if self.name.startswith("lgreco"):
             words += ["--scale", given.scale, "--ranks", str(given.ranks), "--families", ",".join(given.families)]
+        if self.name == "step-time":
+            words += ["--families", ",".join(given.families), "--rates", ",".join(given.rates), "--models",
+                      ",".join(given.models)]
         return " ".join(words)
 
     def find(self, name, words, ranks):

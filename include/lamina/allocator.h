@@ -12,6 +12,7 @@
 
 #include "lamina/spec.h"
 #include "lamina/status.h"
+#include "lamina/timeplan.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,8 +45,20 @@ bool lmn_allocator_observes(const lmn_allocator *allocator, uint64_t step);
 /** True when levels are decided anew after this step. */
 bool lmn_allocator_adjusts(const lmn_allocator *allocator, uint64_t step);
 
+/** True when the allocator goes from a level to the next stronger one (accordion), so that levels
+ *  have to be in the order of their strength: those of a mixture of families are not. */
+bool lmn_allocator_needs_order(const lmn_allocator *allocator);
+
 /** True when the allocator weighs times (lmn_cost_table.timings), which somebody must measure. */
 bool lmn_allocator_needs_times(const lmn_allocator *allocator);
+
+/** Which plan an allocator that weighs times is asked for. */
+typedef enum lmn_time_plan {
+    LMN_TIME_PLAN_PREDICTED, /* the shortest step, or dense where that is hardly longer */
+    LMN_TIME_PLAN_SHORTEST,  /* the shortest step that was found, whatever dense takes */
+    LMN_TIME_PLAN_UNIFORM,   /* the uniform levels; dense where they exceed the budget */
+    LMN_TIME_PLAN_SMALLEST   /* fewest bytes */
+} lmn_time_plan;
 
 /** What layers cost in seconds, for allocators that weigh times; as in lamina/timeplan.h, but
  *  tables have the rows of lmn_cost_table. */
@@ -54,8 +67,10 @@ typedef struct lmn_cost_timings {
     const size_t *bucket; /* [n_layers] by layer: equal where layers leave together */
     const double *ready;  /* [n_layers] by layer */
     const double *encode, *decode, *wire; /* [n_layers][n_levels] */
-    double latency_dense, latency_compressed;
+    const uint8_t *kind;                  /* [n_levels] of messages */
+    double latency[LMN_TIME_KINDS];
     double compute, update;
+    lmn_time_plan plan; /* to be decided on */
 } lmn_cost_timings;
 
 /** True when each error curve is to be taken by one rank only (curves=dealt), not by all. */
@@ -92,6 +107,7 @@ typedef struct lmn_allocation_report {
     bool changed;          /* false: the levels handed in were kept */
     double seconds;        /* of a step with the levels chosen; 0 where times are not weighed */
     double dense_seconds;  /* the same with all layers dense */
+    double gain;           /* part of dense_seconds that compressing must save */
 } lmn_allocation_report;
 
 /**

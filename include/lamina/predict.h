@@ -88,7 +88,7 @@ void lmn_profile_level_format(const lmn_profile *profile, size_t level, char *te
                               size_t capacity);
 
 /** Seconds that a bucket takes on `link` besides the time of its bytes, where it has dense layers
- *  in it and where it has compressed ones. */
+ *  in it and where it has compressed ones, of the slowest kind in a mixture. */
 typedef struct lmn_predicted_latency {
     double dense, compressed;
 } lmn_predicted_latency;

@@ -35,6 +35,7 @@
 
 #include "lamina/allocator.h"
 #include "lamina/checkpoint.h"
+#include "lamina/link.h"
 #include "lamina/status.h"
 #include "lamina/trace.h"
 #include "lamina/world.h"
@@ -138,6 +139,24 @@ void lmn_reducer_set_scalar(lmn_reducer *reducer, size_t index, float value);
 /** Move messages on; never blocks. Errors: LMN_ERR_COMM. */
 lmn_status lmn_reducer_progress(lmn_reducer *reducer, lmn_error *err) LMN_NODISCARD;
 
+/** Plans that compete where an allocator weighs times. Numbers are in results. */
+typedef enum lmn_level_plan {
+    LMN_LEVELS_DENSE,
+    LMN_LEVELS_SHORTEST, /* predicted to be fastest */
+    LMN_LEVELS_UNIFORM,  /* the compressor's own levels */
+    LMN_LEVELS_SMALLEST, /* fewest bytes */
+    LMN_LEVELS_COUNT
+} lmn_level_plan;
+
+/** What a trial found of a plan; plain data. */
+typedef struct lmn_level_trial {
+    size_t n_compressed; /* layers above level 0 */
+    double predicted;    /* seconds of a step */
+    double measured;     /* the slowest rank's median in this trial or before; 0: never tried */
+    size_t steps;        /* of this trial that were counted; 0: had no turn */
+    bool is_kept;        /* steps follow it from now on */
+} lmn_level_trial;
+
 /** What a step did. Numbers of bytes are payload handed to MPI by this rank for other ranks. */
 typedef struct lmn_step_report {
     bool applied;     /* false: skipped everywhere, estimates are undefined */
@@ -153,6 +172,7 @@ typedef struct lmn_step_report {
     double drift;          /* the largest |h - mean of h_i| / |h| of a layer */
     bool adjusted;         /* levels were decided anew after this step */
     lmn_allocation_report allocation; /* when adjusted */
+    bool tried;                       /* a trial of plans ended: lmn_reducer_trials */
     double seconds_adapt;             /* error curves, waiting for those of other ranks, deciding */
 } lmn_step_report;
 
@@ -167,6 +187,28 @@ typedef struct lmn_step_report {
 lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
                               lmn_error *err) LMN_NODISCARD;
 
+/** When things happened in the last step that was finished, by this rank's lmn_clock_seconds. */
+typedef struct lmn_step_times {
+    double ready_at; /* lmn_reducer_finish was called: all of this rank's gradients are there */
+    double seconds_flight; /* at least one bucket was under way: from the moment at which this rank
+                              began its exchange to that at which it saw it finished, so waiting for
+                              ranks that begin later is in it, and also time in which messages lay
+                              still because no rank moved them on */
+} lmn_step_times;
+
+lmn_step_times lmn_reducer_step_times(const lmn_reducer *reducer);
+
+/** Measure the link over which large layers travel, with lmn_link_measure: between all ranks, or
+ *  with two levels between one rank of every node, as all ranks of the nodes measure at once; the
+ *  slowest counts. What was measured before is told again. Zeros when nothing travels between
+ * ranks. Sums may be added up in another order afterwards. Collective; not while a step is open.
+ * Errors: those of lmn_link_measure. */
+lmn_status lmn_reducer_measure_link(lmn_reducer *reducer, lmn_link *link_out,
+                                    lmn_error *err) LMN_NODISCARD;
+
+/** Whether the link was measured: decisions by time need that. */
+bool lmn_reducer_knows_link(const lmn_reducer *reducer);
+
 /** The estimate of the mean gradient of a layer, [count]; valid until the next begin. */
 const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer);
 
@@ -179,11 +221,19 @@ bool lmn_reducer_adapts(const lmn_reducer *reducer);
  * anything. Borrowed, and valid until the next one. */
 lmn_cost_table lmn_reducer_costs(const lmn_reducer *reducer);
 
+/** What the last trial found, by lmn_level_plan: [LMN_LEVELS_COUNT] to `trials_out`. False, and
+ * nothing is written, where the allocator weighs no times. */
+bool lmn_reducer_trials(const lmn_reducer *reducer, lmn_level_trial *trials_out);
+
 /** The level at which a layer travels in the open step, or by plan when none is open: 0 is dense.
  */
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text,
                               size_t capacity);
+
+/** Levels of the compressor, and each in words. */
+size_t lmn_reducer_level_count(const lmn_reducer *reducer);
+void lmn_reducer_level_name(const lmn_reducer *reducer, size_t level, char *text, size_t capacity);
 
 /** Error feedback of a layer in the open or last step; the same on all ranks. */
 typedef struct lmn_layer_feedback {

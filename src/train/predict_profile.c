@@ -117,7 +117,7 @@ static lmn_status make_compressed_steps(lmn_profile *profile, uint64_t first, si
         return LMN_OK;
     }
     const size_t uniform = lmn_compressor_static_level(reducer->compressor);
-    timing->phase = LMN__PLAN_KEPT; /* nothing is judged */
+    timing->phase = LMN__TIME_SETTLED; /* nothing is judged */
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->levels[i] = reducer->layers[i].small ? 0 : uniform;
     }

@@ -42,8 +42,11 @@ void lmn_profile_level_format(const lmn_profile *profile, size_t level, char *te
 lmn_predicted_latency lmn_profile_latency(lmn_profile *profile, const lmn_link *link, int size)
 {
     const lmn_cost_timings timings = lmn__timing_tables(profile->reducer, link, size);
-    return (lmn_predicted_latency){.dense = timings.latency_dense,
-                                   .compressed = timings.latency_compressed};
+    lmn_predicted_latency latency = {.dense = timings.latency[0]};
+    for (size_t kind = 1; kind < LMN_TIME_KINDS; kind++) {
+        latency.compressed = fmax(latency.compressed, timings.latency[kind]);
+    }
+    return latency;
 }
 
 /* Bytes of all layers and levels among `size` ranks, by layer, and the uniform levels. */
@@ -133,8 +136,7 @@ static lmn_time_problem arrange(lmn_profile *profile, const lmn_cost_timings *ti
                               .wire = tables + 2 * cells,
                               .error = tables + 3 * cells,
                               .bytes = profile->bytes + cells,
-                              .latency_dense = timings->latency_dense,
-                              .latency_compressed = timings->latency_compressed,
+                              .kind = timings->kind,
                               .compute = timings->compute,
                               .update = timings->update};
 }

@@ -49,19 +49,13 @@ static lmn_status decide(lmn_reducer *reducer, lmn_allocation_report *report, lm
         uniform[i] =
             reducer->layers[i].small ? 0 : lmn_compressor_static_level(reducer->compressor);
     }
-    lmn_cost_table table = lmn_reducer_costs(reducer);
-    lmn_cost_timings timings;
-    const bool has_times = reducer->timing != NULL;
-    if (has_times) {
-        timings = lmn__timing_tables(reducer, &reducer->timing->link, reducer->team.size);
-        table.timings = &timings;
+    const lmn_cost_table table = lmn_reducer_costs(reducer);
+    if (reducer->timing != NULL) {
+        return lmn__timing_decide(reducer, &table, report, err);
     }
     const lmn_status status = lmn_allocator_decide(reducer->allocator, &table, levels, report, err);
     for (size_t i = 0; i < reducer->n_layers && status == LMN_OK; i++) {
         reducer->levels[i] = levels[i];
-    }
-    if (has_times && status == LMN_OK) {
-        lmn__timing_decided(reducer, report);
     }
     return status;
 }
@@ -104,42 +98,61 @@ static lmn_status settle_levels(lmn_reducer *reducer, lmn_step_report *report, l
                                 lmn__reducer_plan_hash(reducer), err);
 }
 
-/* A plan that was slower than dense is replaced at once, by the curves that chose it. */
-static lmn_status judge(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+/* Times that decisions are made from. Collective. */
+static lmn_status gather_times(lmn_reducer *reducer, bool *is_complete_out, lmn_error *err)
 {
-    bool reverted = false;
-    const lmn_status status = lmn__timing_judge(reducer, &reverted, err);
-    if (status != LMN_OK || !reverted || !reducer->timing->has_curves) {
-        return status;
+    *is_complete_out = true;
+    if (reducer->timing == NULL) {
+        return LMN_OK;
     }
-    return settle_levels(reducer, report, err);
+    const lmn_status status = lmn__timing_gather(reducer, err);
+    *is_complete_out = lmn__timing_is_complete(reducer);
+    return status;
+}
+
+/* Whether it is the moment for a decision: not while plans are on trial, nor when the last decision
+ * was dear. Collective. */
+static lmn_status may_decide(lmn_reducer *reducer, bool *may_out, lmn_error *err)
+{
+    *may_out = reducer->timing == NULL;
+    if (reducer->timing == NULL || reducer->timing->phase == LMN__TIME_TRYING) {
+        return LMN_OK;
+    }
+    return lmn__timing_may_adapt(reducer, may_out, err);
 }
 
 bool lmn__reducer_adjusts(const lmn_reducer *reducer)
 {
-    return lmn_allocator_adjusts(reducer->allocator, reducer->step) || lmn__timing_is_due(reducer);
+    return lmn_allocator_adjusts(reducer->allocator, reducer->step) || lmn__trial_is_due(reducer);
+}
+
+static lmn_status decide_anew(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
+{
+    bool may = false;
+    lmn_status status = may_decide(reducer, &may, err);
+    if (status == LMN_OK && !may) {
+        forget_observed(reducer);
+        return LMN_OK;
+    }
+    if (status == LMN_OK) {
+        status = gather_curves(reducer, lmn_compressor_level_count(reducer->compressor), err);
+    }
+    bool is_complete = false;
+    if (status == LMN_OK) {
+        status = gather_times(reducer, &is_complete, err);
+    }
+    return status == LMN_OK && is_complete ? settle_levels(reducer, report, err) : status;
 }
 
 static lmn_status adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
 {
-    const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
-    if (lmn__timing_is_due(reducer)) {
-        const lmn_status status = judge(reducer, report, err);
-        if (status != LMN_OK) {
-            return status;
-        }
+    if (lmn__trial_is_due(reducer)) {
+        return lmn__trial_go_on(reducer, report, err);
     }
     if (reducer->observed_steps == 0 || !lmn_allocator_adjusts(reducer->allocator, reducer->step)) {
         return LMN_OK;
     }
-    lmn_status status = gather_curves(reducer, n_levels, err);
-    if (status == LMN_OK && reducer->timing != NULL) {
-        status = lmn__timing_gather(reducer, err);
-    }
-    if (status != LMN_OK || (reducer->timing != NULL && !lmn__timing_is_complete(reducer))) {
-        return status;
-    }
-    return settle_levels(reducer, report, err);
+    return decide_anew(reducer, report, err);
 }
 
 lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lmn_error *err)
@@ -147,7 +160,7 @@ lmn_status lmn__reducer_adjust(lmn_reducer *reducer, lmn_step_report *report, lm
     const double start = lmn_clock_seconds();
     const lmn_status status = adjust(reducer, report, err);
     const double end = lmn_clock_seconds();
-    report->seconds_adapt = end - start;
+    report->seconds_adapt = end - start + lmn__timing_adapted(reducer, report, start, end);
     lmn_trace_add(reducer->trace, "adapt", LMN_TRACE_LANE_WORK, reducer->step, start, end);
     return status;
 }

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* Nanoseconds that are exchanged before the tables: medians, then two factors in millionths. */
+/* Nanoseconds that are exchanged before the tables. */
 #define HEAD_COUNT ((size_t)LMN__TIME_COUNT)
 
 static lmn_status take_tables(lmn__timing *self, lmn_error *err)
@@ -23,14 +23,15 @@ static lmn_status take_tables(lmn__timing *self, lmn_error *err)
     self->encode = lmn_alloc(cells, sizeof(double), err);
     self->decode = lmn_alloc(cells, sizeof(double), err);
     self->share = lmn_alloc(cells, sizeof(double), err);
-    self->raised = lmn_alloc(self->n_levels, sizeof(double), err);
+    self->plans = lmn_alloc(LMN_LEVELS_COUNT * self->n_layers, sizeof(uint64_t), err);
     self->costs = lmn_alloc(3 * cells, sizeof(double), err);
     self->bucket_of = lmn_alloc(self->n_layers, sizeof(size_t), err);
+    self->kind = lmn_alloc(self->n_levels, sizeof *self->kind, err);
     self->maxima = lmn_alloc(self->maxima_count, sizeof(uint64_t), err);
     const bool is_complete = self->sweep != NULL && self->ready_steps != NULL &&
                              self->ready != NULL && self->encode != NULL && self->decode != NULL &&
-                             self->share != NULL && self->raised != NULL && self->costs != NULL &&
-                             self->bucket_of != NULL && self->maxima != NULL;
+                             self->share != NULL && self->plans != NULL && self->costs != NULL &&
+                             self->bucket_of != NULL && self->kind != NULL && self->maxima != NULL;
     return is_complete ? LMN_OK : LMN_ERR_MEMORY;
 }
 
@@ -48,11 +49,7 @@ lmn_status lmn__timing_create(lmn_reducer *reducer, lmn_error *err)
     self->n_levels = lmn_compressor_level_count(reducer->compressor);
     self->encode_factor = 1.0;
     self->decode_factor = 1.0;
-    const lmn_status status = take_tables(self, err);
-    for (size_t level = 0; level < self->n_levels && status == LMN_OK; level++) {
-        self->raised[level] = 1.0;
-    }
-    return status;
+    return take_tables(self, err);
 }
 
 void lmn__timing_destroy(lmn_reducer *reducer)
@@ -67,50 +64,18 @@ void lmn__timing_destroy(lmn_reducer *reducer)
     lmn_free(self->encode);
     lmn_free(self->decode);
     lmn_free(self->share);
-    lmn_free(self->raised);
+    lmn_free(self->plans);
     lmn_free(self->costs);
     lmn_free(self->bucket_of);
+    lmn_free(self->kind);
     lmn_free(self->maxima);
     lmn_free(self);
 }
 
-/* Picoseconds per byte are enough for whole numbers: 1 ps is a link of 8 Tbit/s. */
-static lmn_status slowest_line(lmn_world *world, lmn_line *line, lmn_error *err)
-{
-    uint64_t numbers[2] = {(uint64_t)(line->latency * 1e12), (uint64_t)(line->per_byte * 1e15)};
-    const lmn_status status = lmn_world_max_u64(world, numbers, 2, err);
-    *line =
-        (lmn_line){.latency = (double)numbers[0] * 1e-12, .per_byte = (double)numbers[1] * 1e-15};
-    return status;
-}
-
-static lmn_status slowest_link(lmn_world *world, lmn_link *link, lmn_error *err)
-{
-    lmn_line gap = {.latency = link->gap};
-    lmn_status status = slowest_line(world, &link->sum, err);
-    if (status == LMN_OK) {
-        status = slowest_line(world, &link->gather, err);
-    }
-    if (status == LMN_OK) {
-        status = slowest_line(world, &gap, err);
-    }
-    link->gap = gap.latency;
-    return status;
-}
-
-/* Teams of several leaders measure at the same time, as they will work. */
 lmn_status lmn__timing_connect(lmn_reducer *reducer, lmn_error *err)
 {
     lmn__timing *self = reducer->timing;
-    if (self == NULL) {
-        return LMN_OK;
-    }
-    lmn_status status = LMN_OK;
-    if (reducer->team.world != NULL) {
-        status = lmn_link_measure(reducer->team.world, &self->link, err);
-    }
-    status = lmn_agree(reducer->world, status, err);
-    return status == LMN_OK ? slowest_link(reducer->world, &self->link, err) : status;
+    return self == NULL ? LMN_OK : lmn_reducer_measure_link(reducer, &self->link, err);
 }
 
 static bool is_all_dense(const lmn_reducer *reducer)
@@ -143,7 +108,9 @@ void lmn__timing_begin(lmn_reducer *reducer)
 void lmn__timing_encode(lmn_reducer *reducer, lmn__bucket *bucket)
 {
     if (reducer->timing != NULL && reducer->timing->calibrates && bucket->n_extra == 0) {
+        const double begin = lmn_clock_seconds();
         lmn__timing_calibrate(reducer, bucket);
+        reducer->timing->calibrate_seconds += lmn_clock_seconds() - begin;
     }
 }
 
@@ -177,7 +144,10 @@ void lmn__timing_finished(lmn_reducer *reducer, const lmn_step_report *report)
     const double now = lmn_clock_seconds();
     const double before = self->ended_at;
     self->ended_at = now;
-    self->trial_steps += self->phase == LMN__PLAN_ON_TRIAL ? 1 : 0;
+    const double step = now - self->began_at - reducer->seconds_observe;
+    const double update = before > 0.0 ? self->began_at - before : 0.0;
+    lmn__trial_note(self, report->applied, step + update,
+                    self->steps[LMN__TIME_COMPUTE][self->place]);
     if (self->calibrates) {
         /* Longer than others for reasons of its own. */
         self->is_calibrated = report->applied ? 1 : 0;
@@ -187,15 +157,15 @@ void lmn__timing_finished(lmn_reducer *reducer, const lmn_step_report *report)
     if (!report->applied) {
         return;
     }
-    self->steps[LMN__TIME_STEP][self->place] = now - self->began_at - reducer->seconds_observe;
+    self->steps[LMN__TIME_STEP][self->place] = step;
     self->steps[LMN__TIME_ENCODE][self->place] = report->seconds_encode;
     self->steps[LMN__TIME_DECODE][self->place] = report->seconds_decode - reducer->seconds_observe;
-    self->steps[LMN__TIME_UPDATE][self->place] = before > 0.0 ? self->began_at - before : 0.0;
+    self->steps[LMN__TIME_UPDATE][self->place] = update;
     self->place = (self->place + 1) % LMN__TIMING_STEPS;
     self->n_steps += self->n_steps < LMN__TIMING_STEPS ? 1 : 0;
 }
 
-static double median(const double *values, size_t n)
+double lmn__timing_median(const double *values, size_t n)
 {
     double sorted[LMN__TIMING_STEPS] = {0.0};
     for (size_t i = 0; i < n; i++) {
@@ -232,10 +202,11 @@ static const uint64_t *get(const uint64_t *from, double *seconds, size_t n)
 static void take_medians(lmn__timing *self)
 {
     for (size_t i = 0; i < LMN__TIME_COUNT; i++) {
-        self->medians[i] = median(self->steps[i], self->n_steps);
+        self->medians[i] = lmn__timing_median(self->steps[i], self->n_steps);
     }
     for (size_t layer = 0; layer < self->n_layers; layer++) {
-        self->ready[layer] = median(self->ready_steps + layer * LMN__TIMING_STEPS, self->n_steps);
+        self->ready[layer] =
+            lmn__timing_median(self->ready_steps + layer * LMN__TIMING_STEPS, self->n_steps);
     }
 }
 
@@ -249,6 +220,7 @@ static void note_dense(lmn_reducer *reducer)
     }
     self->dense_step = self->medians[LMN__TIME_STEP];
     self->dense_progress = self->medians[LMN__TIME_PROGRESS];
+    self->dense_compute = self->medians[LMN__TIME_COMPUTE];
     for (size_t i = 0; i < reducer->n_layers && total > 0; i++) {
         const double part = (double)reducer->layers[i].count / (double)total;
         self->encode[i * self->n_levels] = part * self->medians[LMN__TIME_ENCODE];
@@ -268,6 +240,20 @@ static double factor_of(const lmn_reducer *reducer, const double *table, double 
     }
     const double factor = compressed > 0.0 ? (observed - dense) / compressed : 1.0;
     return factor < 0.1 ? 0.1 : factor > 10.0 ? 10.0 : factor;
+}
+
+/* What the system takes from computing in dense steps is charged to bytes (timing_tables.c), and
+ * computing goes without. */
+static void take_out_system(lmn__timing *self)
+{
+    const double compute = self->medians[LMN__TIME_COMPUTE];
+    if (self->light_compute > 0.0 && compute > self->light_compute) {
+        const double factor = self->light_compute / compute;
+        self->medians[LMN__TIME_COMPUTE] = self->light_compute;
+        for (size_t layer = 0; layer < self->n_layers; layer++) {
+            self->ready[layer] *= factor;
+        }
+    }
 }
 
 lmn_status lmn__timing_gather(lmn_reducer *reducer, lmn_error *err)
@@ -292,11 +278,13 @@ lmn_status lmn__timing_gather(lmn_reducer *reducer, lmn_error *err)
     from = get(from, self->decode, cells);
     from = get(from, self->share, cells);
     self->is_calibrated = *from == 0 ? 1 : 0;
-    if (self->n_steps == 0) {
+    const bool says_much = self->n_steps >= LMN__TIMING_STEPS_MIN;
+    if (self->n_steps == 0 || (!says_much && self->phase != LMN__TIME_UNDECIDED)) {
         return LMN_OK;
     }
     if (is_all_dense(reducer)) {
         note_dense(reducer);
+        take_out_system(self);
     } else if (self->is_calibrated != 0) {
         self->encode_factor = factor_of(reducer, self->encode, self->medians[LMN__TIME_ENCODE]);
         self->decode_factor = factor_of(reducer, self->decode, self->medians[LMN__TIME_DECODE]);

@@ -1,12 +1,11 @@
 /*
- * What an allocator that weighs times needs to know, and whether its plans keep their promises.
+ * What an allocator that weighs times needs to know, and which of its plans keep their promises.
  *
  * Every rank notes when gradients become ready, and how long steps, encoding and decoding take; the
  * last steps at the same levels count, by their medians. Encoders are timed at every level on the
  * gradients of one step. Before a decision the slowest rank's times become those of all
- * ranks, so all ranks decide alike. A new plan is on trial for some steps; if it turns out slower
- * than dense steps were, all layers go back to dense, the costs of its levels are raised by as much
- * as they were underestimated, and levels are decided anew. docs/plan.md.
+ * ranks, so all ranks decide alike. Decisions propose several plans, and those that may be the
+ * fastest take turns for some steps each: what was measured decides. docs/plan.md.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -16,8 +15,19 @@
 #include "exchange_internal.h"
 #include "lamina/link.h"
 
-/* Steps at the same levels whose medians count, and after which a plan is judged. */
+/* Steps at the same levels whose medians count. */
 #define LMN__TIMING_STEPS ((size_t)20)
+
+/* Fewer steps than these say little of the levels at which they were made. */
+#define LMN__TIMING_STEPS_MIN ((size_t)5)
+
+/* A turn of a plan on trial: steps, of which the first ones are still about the plan before:
+ * caches, and the patience of shaped links, which let some megabytes pass after a pause. */
+#define LMN__TURN_STEPS ((size_t)7)
+#define LMN__TURN_SKIPS ((size_t)2)
+/* Rounds of a trial, in which every plan that is left has a turn. */
+#define LMN__TRIAL_ROUNDS  ((size_t)3)
+#define LMN__TRIAL_SAMPLES (LMN__TRIAL_ROUNDS * (LMN__TURN_STEPS - LMN__TURN_SKIPS))
 
 /* f32 that are walked before an encoder is timed, so that caches hold as little of a layer as after
  * a backward pass. */
@@ -34,12 +44,26 @@ typedef enum lmn__step_time {
     LMN__TIME_COUNT
 } lmn__step_time;
 
-/* Where a plan stands; kept with checkpoints. */
-typedef enum lmn__plan_phase {
-    LMN__PLAN_DENSE,    /* all layers dense, which needs no proof */
-    LMN__PLAN_ON_TRIAL, /* compressed, not yet measured */
-    LMN__PLAN_KEPT      /* compressed, and measured to be no slower than dense */
-} lmn__plan_phase;
+/* Where decisions stand; kept with checkpoints. */
+typedef enum lmn__time_phase {
+    LMN__TIME_UNDECIDED, /* all layers dense, nothing is known */
+    LMN__TIME_TRYING,    /* plans take turns */
+    LMN__TIME_SETTLED    /* steps follow the plan that was kept */
+} lmn__time_phase;
+
+/* What a plan is to an open trial; kept with checkpoints. */
+typedef enum lmn__trial_part {
+    LMN__TRIAL_OUT,
+    LMN__TRIAL_IN,
+    LMN__TRIAL_KNOWN /* in it, but measured already: no turn in the first round */
+} lmn__trial_part;
+
+/* What one rank measured of a plan in an open trial. */
+typedef struct lmn__samples {
+    size_t n;
+    double seconds[LMN__TRIAL_SAMPLES]; /* of a step, update included */
+    double compute[LMN__TRIAL_SAMPLES]; /* of these, as LMN__TIME_COMPUTE */
+} lmn__samples;
 
 struct lmn__timing {
     size_t n_layers, n_levels;
@@ -55,25 +79,40 @@ struct lmn__timing {
     double *ready_steps; /* [n_layers][LMN__TIMING_STEPS] */
     /* The same on all ranks; arrays are owned. */
     uint64_t is_calibrated; /* 1: encode and decode are known */
-    uint64_t phase;         /* lmn__plan_phase */
-    uint64_t trial_steps;   /* made on trial */
+    uint64_t phase;         /* lmn__time_phase */
+    uint64_t kept;          /* lmn_level_plan that steps follow unless plans are on trial */
     double dense_step;      /* seconds; 0: unknown */
     double dense_progress;  /* moving messages on in a dense step */
-    double predicted;       /* seconds of the plan on trial, update included */
+    double dense_compute;   /* computing in a dense step; 0: unknown */
+    double light_compute;   /* computing in the best compressed step of a trial; 0: unknown */
     double medians[LMN__TIME_COUNT];
     double *ready;  /* [n_layers] */
     double *encode; /* [n_layers][n_levels] as calibrated */
     double *decode; /* [n_layers][n_levels] */
     double *share;  /* [n_layers][n_levels] of the largest message that a message takes */
-    double *raised; /* [n_levels] factor of all costs of a level, 1 at first */
     double encode_factor, decode_factor; /* of compressed levels: observed over calibrated */
+    /* Plans, by lmn_level_plan. The same on all ranks, but for samples. */
+    uint64_t *plans; /* [LMN_LEVELS_COUNT][n_layers] levels */
+    double predicted[LMN_LEVELS_COUNT];
+    double measured[LMN_LEVELS_COUNT]; /* seconds of a step, update included; 0: never */
+    uint64_t parts[LMN_LEVELS_COUNT];  /* lmn__trial_part */
+    lmn_allocation_report reports[LMN_LEVELS_COUNT];
+    lmn__samples samples[LMN_LEVELS_COUNT];
+    size_t turn;            /* the plan whose turn it is */
+    size_t turn_steps;      /* made in it */
+    size_t round;           /* from 0 */
+    uint64_t settled_steps; /* since the last trial */
+    /* Of this rank. */
+    double adapt_seconds;     /* that the last decision took */
+    double adapted_at;        /* clock, when it was made */
+    double calibrate_seconds; /* not yet reported */
     /* For a decision. */
     double *costs;     /* [3][n_layers][n_levels] encode, decode, wire */
     size_t *bucket_of; /* [n_layers] */
+    uint8_t *kind;     /* [n_levels] of messages */
     uint64_t *maxima;  /* [maxima_count] nanoseconds that ranks exchange */
     size_t maxima_count;
-    bool is_silent;  /* decisions are not logged */
-    bool has_curves; /* reducer->curves and costs are of a decision made in this process */
+    bool is_silent; /* decisions are not logged */
 };
 typedef struct lmn__timing lmn__timing;
 
@@ -113,17 +152,41 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
 uint64_t lmn__timing_bytes(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
                            int size);
 
-/** timing_judge.c: take note of a decision, whose levels are in reducer->levels. */
-void lmn__timing_decided(lmn_reducer *reducer, const lmn_allocation_report *report);
+/** The median, of at most LMN__TIMING_STEPS values. */
+double lmn__timing_median(const double *values, size_t n);
 
-/** After a step: whether the plan on trial is to be judged, alike on all ranks. */
-bool lmn__timing_is_due(const lmn_reducer *reducer);
+/** timing_plans.c: whether adapting was cheap enough to do so again. Collective. */
+lmn_status lmn__timing_may_adapt(const lmn_reducer *reducer, bool *may_out,
+                                 lmn_error *err) LMN_NODISCARD;
 
-/** Judge the plan on trial. `reverted_out`: all layers are dense again. Collective. */
-lmn_status lmn__timing_judge(lmn_reducer *reducer, bool *reverted_out,
-                             lmn_error *err) LMN_NODISCARD;
+/** Plans from a table without times; levels follow the plan kept, or a trial begins. Errors as
+ *  lmn_allocator_decide, with levels unchanged, and LMN_ERR_COMM. Collective. */
+lmn_status lmn__timing_decide(lmn_reducer *reducer, const lmn_cost_table *table,
+                              lmn_allocation_report *report_out, lmn_error *err) LMN_NODISCARD;
 
-/** What belongs to a checkpoint. */
+/** Adapting went on from `begin` to `end`. Returns the seconds of calibrating in the step, which
+ *  belong to it. Local. */
+double lmn__timing_adapted(lmn_reducer *reducer, const lmn_step_report *report, double begin,
+                           double end);
+
+/** timing_trial.c: open a trial of the plans that are worth one and affordable, or settle. Local,
+ *  from what all ranks have. */
+void lmn__trial_open(lmn_reducer *reducer);
+
+/** After a checkpoint was read: the trial that it holds begins anew. Local. */
+void lmn__trial_restart(lmn_reducer *reducer);
+
+/** Take note of a step of a trial; seconds with the update. Local. */
+void lmn__trial_note(lmn__timing *self, bool applied, double seconds, double compute);
+
+/** After a step: whether a turn has ended, alike on all ranks. */
+bool lmn__trial_is_due(const lmn_reducer *reducer);
+
+/** The next turn, or the end of the trial. Collective when a round ends. */
+lmn_status lmn__trial_go_on(lmn_reducer *reducer, lmn_step_report *report,
+                            lmn_error *err) LMN_NODISCARD;
+
+/** timing_state.c: what belongs to a checkpoint. */
 lmn_status lmn__timing_add_state(lmn_reducer *reducer, lmn_state *state,
                                  lmn_error *err) LMN_NODISCARD;
 /** After loading: LMN_ERR_FORMAT for what cannot be. Local. */

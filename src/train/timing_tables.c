@@ -11,7 +11,10 @@
 #include "owners_internal.h"
 #include "timing_internal.h"
 
+#include <assert.h>
 #include <math.h>
+
+static_assert(LMN__WAYS == LMN_TIME_KINDS, "each way of combining is a kind of messages");
 
 static bool is_reduced(const lmn_reducer *reducer, size_t level)
 {
@@ -21,8 +24,7 @@ static bool is_reduced(const lmn_reducer *reducer, size_t level)
 
 static uint64_t way_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level, int size)
 {
-    const lmn__exchange_kind *kind = level == 0 ? &lmn__exchange_dense : reducer->way;
-    return kind->wire_bytes(reducer->compressor, size, shape, level);
+    return lmn__way_of(reducer, level)->wire_bytes(reducer->compressor, size, shape, level);
 }
 
 /* The level at which a layer travels among `size` ranks: dense where that sends no more. */
@@ -30,7 +32,7 @@ static size_t travel_level(const lmn_reducer *reducer, const lmn__layer *layer, 
                            int size)
 {
     const lmn_layer_shape shape = lmn__layer_shape(layer);
-    if (level == 0 || layer->small || reducer->way == NULL) {
+    if (level == 0 || layer->small) {
         return 0;
     }
     return way_bytes(reducer, shape, level, size) < way_bytes(reducer, shape, 0, size) ? level : 0;
@@ -43,15 +45,32 @@ uint64_t lmn__timing_bytes(const lmn_reducer *reducer, const lmn__layer *layer, 
                      size);
 }
 
+/* The uniform level where it sends entries, else the first one that does. */
+static size_t level_of_entries(const lmn_compressor *compressor)
+{
+    const size_t n_levels = lmn_compressor_level_count(compressor);
+    size_t level = lmn_compressor_static_level(compressor);
+    if (lmn_compressor_combine(compressor, level) == LMN_COMBINE_SPARSE) {
+        return level;
+    }
+    for (level = 1; level < n_levels; level++) {
+        if (lmn_compressor_combine(compressor, level) == LMN_COMBINE_SPARSE) {
+            return level;
+        }
+    }
+    return 0;
+}
+
 /* Whether entries of `size` ranks are added up by owners: by name, or where that sends less. */
 static bool has_owners(const lmn_reducer *reducer, int size)
 {
     const lmn_compressor *compressor = reducer->compressor;
-    const size_t level = lmn_compressor_static_level(compressor);
+    const lmn__exchange_kind *way = reducer->ways[LMN_COMBINE_SPARSE];
+    const size_t level = level_of_entries(compressor);
     uint64_t gathered = 0;
     uint64_t merged = 0;
-    if (reducer->way != &lmn__exchange_sparse) {
-        return reducer->way != &lmn__exchange_gather;
+    if (way != &lmn__exchange_sparse) {
+        return way != &lmn__exchange_gather;
     }
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn_layer_shape shape = lmn__layer_shape(&reducer->layers[i]);
@@ -63,48 +82,71 @@ static bool has_owners(const lmn_reducer *reducer, int size)
     return merged < gathered;
 }
 
-/* What collectives take on a link among so many ranks, apart from their bytes. */
+/* Of the rounds of all families in a mixture, the most. */
+static size_t most_rounds(const lmn_reducer *reducer)
+{
+    size_t most = 0;
+    for (size_t level = 1; level < lmn_compressor_level_count(reducer->compressor); level++) {
+        const size_t rounds =
+            lmn_compressor_combine(reducer->compressor, level) == LMN_COMBINE_ROUNDS
+                ? lmn_compressor_round_count(reducer->compressor, level)
+                : 0;
+        most = rounds > most ? rounds : most;
+    }
+    return most;
+}
+
+/* What collectives take on a link among so many ranks, apart from their bytes; arrays by way. */
 typedef struct terms {
     const lmn_link *link;
     int size;
-    int n_phases;              /* of compressed messages: gathering, or scattering and publishing */
-    double latency_compressed; /* of all phases, or rounds */
-    double gaps_compressed;    /* of one phase, or of all rounds */
-    double latency_long;       /* of dense buckets but the last */
-    double latency_dense;      /* of any dense bucket at least: layers have what is beyond */
-    double gaps_dense;
+    int n_phases[LMN__WAYS];   /* gathering, or scattering and publishing */
+    double latency[LMN__WAYS]; /* of all phases, or rounds; of any dense bucket at least */
+    double gaps[LMN__WAYS];    /* of one phase, or of all rounds */
+    double latency_long;       /* of dense buckets but the last: layers have what is beyond */
     double last; /* the last bucket, which is always dense and often short, and takes another way */
 } terms;
-
-static void add_compressed(terms *t, const lmn_reducer *reducer)
-{
-    t->n_phases = 1;
-    if (reducer->way == NULL || reducer->timing->n_levels < 2) {
-        return;
-    }
-    const lmn_combine combine = lmn_compressor_combine(reducer->compressor, 1);
-    if (combine == LMN_COMBINE_ROUNDS) {
-        const double n_rounds = (double)lmn_compressor_round_count(reducer->compressor, 1);
-        t->latency_compressed = n_rounds * t->latency_long;
-        t->gaps_compressed = n_rounds * t->gaps_dense;
-        return;
-    }
-    t->n_phases = combine == LMN_COMBINE_SLICED || has_owners(reducer, t->size) ? 2 : 1;
-    t->latency_compressed = t->n_phases * lmn_link_gather_latency(t->link, t->size);
-    t->gaps_compressed = lmn_link_gather_gaps(t->link, t->size);
-}
 
 static terms terms_of(const lmn_reducer *reducer, const lmn_link *link, int size)
 {
     const size_t last = reducer->buckets[reducer->n_buckets - 1].dense_count;
+    const double n_rounds = (double)most_rounds(reducer);
+    const double sum_latency = lmn_link_sum_latency(link, size);
+    const double sum_gaps = lmn_link_sum_gaps(link, size);
     terms t = {.link = link,
                .size = size,
-               .latency_long = lmn_link_sum_latency(link, size),
-               .gaps_dense = lmn_link_sum_gaps(link, size),
+               .latency_long = sum_latency,
                .last = lmn_link_sum_seconds(link, size, (double)(last * sizeof(float)))};
-    t.latency_dense = fmin(t.latency_long, t.last);
-    add_compressed(&t, reducer);
+    for (size_t way = 0; way < LMN__WAYS; way++) {
+        const bool has_two =
+            way == LMN_COMBINE_SLICED || (way == LMN_COMBINE_SPARSE && has_owners(reducer, size));
+        t.n_phases[way] = has_two ? 2 : 1;
+        t.latency[way] = t.n_phases[way] * lmn_link_gather_latency(link, size);
+        t.gaps[way] = lmn_link_gather_gaps(link, size);
+    }
+    t.latency[LMN_COMBINE_SUM] = fmin(sum_latency, t.last);
+    t.gaps[LMN_COMBINE_SUM] = sum_gaps;
+    t.latency[LMN_COMBINE_ROUNDS] = n_rounds * sum_latency;
+    t.gaps[LMN_COMBINE_ROUNDS] = n_rounds * sum_gaps;
     return t;
+}
+
+/* What compresses is numbered from 1 on, in the order of levels, so that one family has the kinds 0
+ * and 1 and no others to search through. */
+static void fill_kinds(const lmn_reducer *reducer, const terms *t,
+                       double latency_out[LMN_TIME_KINDS])
+{
+    uint8_t number[LMN__WAYS] = {0};
+    uint8_t n = 1;
+    latency_out[0] = t->latency[LMN_COMBINE_SUM];
+    for (size_t level = 0; level < reducer->timing->n_levels; level++) {
+        const lmn_combine way = lmn_compressor_combine(reducer->compressor, level);
+        if (way != LMN_COMBINE_SUM && number[way] == 0) {
+            latency_out[n] = t->latency[way];
+            number[way] = n++;
+        }
+        reducer->timing->kind[level] = number[way];
+    }
 }
 
 /* The part of a layer in its bucket, by its numbers. */
@@ -141,17 +183,18 @@ static double wire_seconds(const lmn_reducer *reducer, const terms *t, const lmn
     }
     const double part = part_of(reducer, layer);
     if (reducer->buckets[layer->bucket].n_extra > 0) {
-        return part * (t->last - t->latency_dense);
+        return part * (t->last - t->latency[LMN_COMBINE_SUM]);
     }
     const uint64_t bytes = way_bytes(reducer, lmn__layer_shape(layer), level, t->size);
     const double share = level == 0 ? 1.0 : self->share[layer->index * self->n_levels + level];
     const lmn_line *line = is_reduced(reducer, level) ? &t->link->sum : &t->link->gather;
     const double seconds = (double)bytes / t->size * (share > 0.0 ? share : 1.0) * line->per_byte;
-    if (level == 0) {
-        return fmax(seconds, part * t->gaps_dense) + part * (t->latency_long - t->latency_dense);
+    const lmn_combine way = lmn_compressor_combine(reducer->compressor, level);
+    const double gaps = part * t->gaps[way];
+    if (way == LMN_COMBINE_SUM) {
+        return fmax(seconds, gaps) + part * (t->latency_long - t->latency[way]);
     }
-    const double gaps = part * t->gaps_compressed;
-    if (t->n_phases == 1) {
+    if (t->n_phases[way] == 1) {
         return fmax(seconds, gaps);
     }
     const double first = seconds * scattered_part(reducer, layer, level, t->size);
@@ -167,6 +210,14 @@ static double more_ranks(const lmn_reducer *reducer, size_t level, int size)
                : 1.0;
 }
 
+/* Of a dense step's computing, what the system took to move messages: what computing takes less
+ * while hardly any travel. Known once a trial has seen that. */
+static double system_seconds(const lmn__timing *self)
+{
+    const bool is_known = self->dense_compute > 0.0 && self->light_compute > 0.0;
+    return is_known ? fmax(0.0, self->dense_compute - self->light_compute) : 0.0;
+}
+
 /* A core that moves messages on does not compute meanwhile: as long as it took it in dense steps,
  * by the bytes of the layer. */
 static double progress_seconds(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
@@ -180,7 +231,8 @@ static double progress_seconds(const lmn_reducer *reducer, const lmn__layer *lay
     const double part = total == 0 ? 0.0 : (double)layer->count / (double)total;
     const double dense = (double)way_bytes(reducer, lmn__layer_shape(layer), 0, ranks);
     const double bytes = (double)way_bytes(reducer, lmn__layer_shape(layer), level, ranks);
-    return dense > 0.0 ? reducer->timing->dense_progress * part * bytes / dense : 0.0;
+    const double seconds = reducer->timing->dense_progress + system_seconds(reducer->timing);
+    return dense > 0.0 ? seconds * part * bytes / dense : 0.0;
 }
 
 static void fill_layer(lmn_reducer *reducer, const terms *t, const lmn__layer *layer)
@@ -192,13 +244,12 @@ static void fill_layer(lmn_reducer *reducer, const terms *t, const lmn__layer *l
         const size_t travels = travel_level(reducer, layer, level, size < 2 ? 2 : size);
         const size_t from = layer->index * self->n_levels + travels;
         const size_t to = layer->index * self->n_levels + level;
-        const double raised = self->raised[travels];
         const double decodes =
             travels == 0 ? 1.0 : self->decode_factor * more_ranks(reducer, travels, size);
-        self->costs[to] = raised * self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor) +
+        self->costs[to] = self->encode[from] * (travels == 0 ? 1.0 : self->encode_factor) +
                           progress_seconds(reducer, layer, travels, size);
-        self->costs[cells + to] = raised * self->decode[from] * decodes;
-        self->costs[2 * cells + to] = raised * wire_seconds(reducer, t, layer, travels);
+        self->costs[cells + to] = self->decode[from] * decodes;
+        self->costs[2 * cells + to] = wire_seconds(reducer, t, layer, travels);
     }
 }
 
@@ -216,14 +267,15 @@ lmn_cost_timings lmn__timing_tables(lmn_reducer *reducer, const lmn_link *link, 
             self->ready[i] = self->medians[LMN__TIME_COMPUTE];
         }
     }
-    return (lmn_cost_timings){.order = reducer->order,
-                              .bucket = self->bucket_of,
-                              .ready = self->ready,
-                              .encode = self->costs,
-                              .decode = self->costs + cells,
-                              .wire = self->costs + 2 * cells,
-                              .latency_dense = t.latency_dense,
-                              .latency_compressed = t.latency_compressed,
-                              .compute = self->medians[LMN__TIME_COMPUTE],
-                              .update = self->medians[LMN__TIME_UPDATE]};
+    lmn_cost_timings timings = {.order = reducer->order,
+                                .bucket = self->bucket_of,
+                                .ready = self->ready,
+                                .encode = self->costs,
+                                .decode = self->costs + cells,
+                                .wire = self->costs + 2 * cells,
+                                .kind = self->kind,
+                                .compute = self->medians[LMN__TIME_COMPUTE],
+                                .update = self->medians[LMN__TIME_UPDATE]};
+    fill_kinds(reducer, &t, timings.latency);
+    return timings;
 }

@@ -11,15 +11,25 @@ submit() {
         "$SOURCE_DIR/slurm/train.sbatch" vision $common "$@")
 }
 
-# state_of JOB: such as PENDING
-state_of() {
-    "$LAB" slurm scontrol -o show job "$1" | sed 's/.* JobState=\([A-Z_]*\) .*/\1/'
+explain() {
+    "$LAB" slurm scontrol -o show job || true
+    "$LAB" slurm sinfo --long --Node || true
+    cat "${name:-none}.log" || true
+    grep -i -h 'error\|fatal' "$LAMINA_LAB_STATE"/slurm/*.log | tail -n 20 || true
 }
 
-# Slurm holds a requeued job back for two minutes; not here.
+# of_job FIELD: of the job, such as JobState
+of_job() {
+    "$LAB" slurm scontrol -o show job "$job" | sed "s/.* $1=\([^ ]*\) .*/\1/"
+}
+
+# Slurm holds a requeued job back for two minutes; here only so long that the hosts, whose clocks for
+# this count whole seconds, do not take the new start for one of the job that has just ended.
 hurry() {
-    [ "$(state_of "$job")" != PENDING ] ||
-        "$LAB" slurm scontrol update "JobId=$job" StartTime=now 2>/dev/null || true # it has just begun
+    [ "$(of_job JobState)" = PENDING ] || return 0
+    begin=$(date -d "$(of_job EligibleTime)" +%s) || return 0
+    [ $((begin - $(date +%s))) -le 10 ] ||
+        "$LAB" slurm scontrol update "JobId=$job" StartTime=now+3 2>/dev/null || true # it has just begun
 }
 
 # restarts NAME N: whether the job has begun again for the N-th time
@@ -32,26 +42,41 @@ restarts() {
 # moment, in the state of one that ended.
 completes() {
     hurry
-    grep -q '^[0-9]* parameters, hash' "$1.log" && [ "$(state_of "$job")" = COMPLETED ]
+    grep -q '^[0-9]* parameters, hash' "$1.log" && [ "$(of_job JobState)" = COMPLETED ]
 }
 
-# kill_rank HOST [FOLDER]: when it next writes a checkpoint to the folder
+# kill_rank HOST [FOLDER]: when it next writes a checkpoint to the folder. A rank that ends by itself
+# before was not the one: Open MPI's start can crash beside what is left of a killed run, and the job
+# begins once more.
 kill_rank() {
-    wait_until 20 has_rank "$1"
-    "$PYTHON" - "$pid" "${2:-}" <<'EOF' || fail "rank $pid on $1 was not killed"
+    for try in 1 2 3; do
+        wait_until 90 has_rank "$1"
+        ! kill_when "$pid" "${2:-}" || return 0
+        echo "note: rank $pid on $1 ended by itself, try $try"
+    done
+    fail "no rank on $1 was killed"
+}
+
+# kill_when PID FOLDER: when a new part of a checkpoint is there; fails when the process ends before
+kill_when() {
+    "$PYTHON" - "$1" "$2" <<'EOF'
 import os, signal, sys
 pid, folder = int(sys.argv[1]), sys.argv[2]
 def parts():
     return {(entry.name, entry.inode()) for entry in os.scandir(folder) if entry.name.endswith(".part")}
-# What a killed run has left does not count.
-old = parts() if folder else set()
-while folder and not parts() - old:
-    os.kill(pid, 0)  # an error when it has ended
-os.kill(pid, signal.SIGKILL)
+try:
+    # What a killed run has left does not count.
+    old = parts() if folder else set()
+    while folder and not parts() - old:
+        os.kill(pid, 0)
+    os.kill(pid, signal.SIGKILL)
+except ProcessLookupError:
+    sys.exit(1)
 EOF
 }
 
 has_rank() {
+    hurry
     pid=$(ranks_with "SLURMD_NODENAME=$1")
     [ -n "$pid" ]
 }

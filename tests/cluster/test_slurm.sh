@@ -9,6 +9,11 @@ set -eu
 . "$SOURCE_DIR/tests/cluster/slurm.sh"
 
 lab_up 3 1gbit --slurm
+lab_network any
+# How ranks that srun starts find each other.
+SRUN_MPI=pmix
+is_of_mpi 'Open MPI\|OpenRTE' || SRUN_MPI=pmi2
+export SRUN_MPI MPIRUN="${LAMINA_LAB_MPIRUN:-mpirun}"
 make_data tiny 4000 100 28
 # Two epochs of 60 steps and a half. Checkpoints do not fall on the ends of epochs.
 common="--data tiny.h5 --model mlp:hidden=64 --batch 66 --epochs 2 --threads 1 --keep 2
@@ -27,7 +32,7 @@ same_bits() {
 
 check "srun: the same parameters"
 # shellcheck disable=SC2086
-"$LAB" srun -N3 -n3 --mpi=pmix "$LAMINA" train vision $common --out srun.h5 \
+"$LAB" srun -N3 -n3 --mpi=$SRUN_MPI "$LAMINA" train vision $common --out srun.h5 \
     --checkpoint-dir srun >srun.log 2>&1 || fail "$(cat srun.log)"
 grep -q 'on 3 ranks, 3 nodes' srun.log || fail "not three ranks on three hosts: $(cat srun.log)"
 same_bits srun.h5
@@ -39,9 +44,9 @@ has_checkpoint() {
 check "mpirun in an allocation, told by the batch system to stop: requeued, the same parameters"
 export LAUNCH=mpirun
 submit told
-wait_until 20 has_checkpoint told
+wait_until 90 has_checkpoint told
 "$LAB" slurm scancel --signal=USR1 --batch "$job"
-wait_until 40 completes told
+wait_until 90 completes told
 grep -q 'stopped with a checkpoint: requeued' told.log || fail "not requeued: $(cat told.log)"
 grep -q 'restart 1: 3 ranks' told.log || fail "no restart: $(cat told.log)"
 same_bits told/run.h5
@@ -49,12 +54,12 @@ same_bits told/run.h5
 check "srun in a job, ranks killed in mid-epoch and during a checkpoint: the same parameters"
 export LAUNCH=srun
 submit killed
-wait_until 20 has_checkpoint killed
+wait_until 90 has_checkpoint killed
 kill_rank h2
-wait_until 20 grep -q 'exit code 137, a rank was lost: requeued' killed.log
-wait_until 20 restarts killed 1
+wait_until 90 grep -q 'exit code 137, a rank was lost: requeued' killed.log
+wait_until 90 restarts killed 1
 kill_rank h3 killed/checkpoints
-wait_until 40 completes killed
+wait_until 90 completes killed
 grep -q 'restart 2: 3 ranks' killed.log || fail "no second restart: $(cat killed.log)"
 same_bits killed/run.h5
 

@@ -2,9 +2,9 @@
  * The shortest step: per layer the level that makes the predicted time of a step smallest, while
  * the sum of squared errors stays within alpha times what the uniform levels would cause.
  *
- * Compressing must pay: where the best plan is not clearly faster than dense, everything travels
- * dense. The uniform assignment competes with the solution, whose errors are rounded up. Who calls
- * it measures whether a plan keeps what it promises.
+ * Compressing must pay: where the best plan is not faster than dense, everything travels dense. The
+ * uniform assignment competes with the solution, whose errors are rounded up. Predictions have
+ * their errors, too, so who measures can ask for plans of several kinds and try them.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -13,6 +13,7 @@
 #include "lamina/memory.h"
 #include "lamina/timeplan.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -24,7 +25,7 @@ typedef struct time_config {
 } time_config;
 
 static const time_config defaults = {
-    .calendar = LMN__CALENDAR_DEFAULTS, .alpha = 1.0, .buckets = 500, .gain = 0.05};
+    .calendar = LMN__CALENDAR_DEFAULTS, .alpha = 1.0, .buckets = 500, .gain = 0.01};
 
 static const lmn_spec_field fields[] = {
     {.key = "alpha",
@@ -46,8 +47,11 @@ static const lmn_spec_field fields[] = {
      .offset = offsetof(time_config, gain),
      .min = 0.0,
      .max = 0.9,
-     .help = "part of a dense step that compressing must save, as predicted (0.05)"},
+     .help = "part of a dense step that compressing must save (0.01)"},
 };
+
+/* Parts of the budget in the search for the fewest bytes, as many as lgreco has. */
+#define BYTES_BUCKETS 10000
 
 /* What a division by a number of parts may lose of the budget. */
 static const double ROUNDING = 1e-12;
@@ -55,6 +59,7 @@ static const double ROUNDING = 1e-12;
 /* The problem with its rows in the order of the link; arrays lie in the workspace. */
 typedef struct decision {
     const lmn_cost_table *table;
+    const time_config *config;
     lmn_time_problem problem;
     size_t *bucket; /* [n_layers] */
     size_t *levels; /* [n_layers] the solution */
@@ -62,7 +67,7 @@ typedef struct decision {
     double *ready;                          /* [n_layers] */
     double *encode, *decode, *wire, *error; /* [n_layers][n_levels] */
     uint64_t *bytes;                        /* [n_layers][n_levels] */
-    void *scratch;                          /* of the solver */
+    void *scratch;                          /* of the solvers */
     double budget;
 } decision;
 
@@ -81,7 +86,9 @@ static size_t table_bytes(size_t n_layers, size_t n_levels)
 static size_t workspace_bytes(const void *config_memory, size_t n_layers, size_t n_levels)
 {
     const time_config *config = config_memory;
-    const size_t scratch = lmn_time_scratch_bytes(n_layers, config->buckets);
+    const size_t times = lmn_time_scratch_bytes(n_layers, config->buckets);
+    const size_t bytes = lmn__budget_scratch_bytes(n_layers, n_levels, BYTES_BUCKETS);
+    const size_t scratch = times > bytes ? times : bytes;
     if (n_levels > 0 && n_layers > SIZE_MAX / 128 / n_levels) {
         return SIZE_MAX;
     }
@@ -127,7 +134,7 @@ static void fill_row(decision *d, size_t place, size_t layer)
     }
 }
 
-static void fill(decision *d, const time_config *config)
+static void fill(decision *d)
 {
     const lmn_cost_table *table = d->table;
     const lmn_cost_timings *timings = table->timings;
@@ -143,36 +150,80 @@ static void fill(decision *d, const time_config *config)
                                     .wire = d->wire,
                                     .error = d->error,
                                     .bytes = d->bytes,
-                                    .latency_dense = timings->latency_dense,
-                                    .latency_compressed = timings->latency_compressed,
+                                    .kind = timings->kind,
                                     .compute = timings->compute,
                                     .update = timings->update};
-    d->budget = config->alpha * lmn_time_predict(&d->problem, d->uniform).error;
+    memcpy(d->problem.latency, timings->latency, sizeof d->problem.latency);
+    d->budget = d->config->alpha * lmn_time_predict(&d->problem, d->uniform).error;
 }
 
-/* Leaves the best plan in d->levels: the solution, the uniform levels, or dense. */
-static lmn_status choose(decision *d, const time_config *config, lmn_time_prediction *dense_out,
-                         lmn_error *err)
+static size_t row_bytes(const decision *d)
 {
-    const size_t row = d->table->n_layers * sizeof *d->levels;
-    memset(d->levels, 0, row);
-    *dense_out = lmn_time_predict(&d->problem, d->levels);
-    const lmn_status status = lmn_time_solve(&d->problem, d->budget * (1.0 - ROUNDING),
-                                             config->buckets, d->scratch, d->levels, err);
-    if (status != LMN_OK) {
-        return status;
-    }
+    return d->table->n_layers * sizeof *d->levels;
+}
+
+/* The uniform levels into d->levels, if they keep the budget and `seconds` is more than they take.
+ */
+static void prefer_uniform(decision *d, double seconds)
+{
     const lmn_time_prediction uniform = lmn_time_predict(&d->problem, d->uniform);
-    const lmn_time_prediction solution = lmn_time_predict(&d->problem, d->levels);
-    double best = solution.seconds;
-    if (uniform.error <= d->budget && uniform.seconds < best) {
-        memcpy(d->levels, d->uniform, row);
-        best = uniform.seconds;
+    if (uniform.error <= d->budget && uniform.seconds < seconds) {
+        memcpy(d->levels, d->uniform, row_bytes(d));
     }
-    if (best > (1.0 - config->gain) * dense_out->seconds) {
-        memset(d->levels, 0, row);
+}
+
+/* The solution, whose errors are rounded up, or the uniform levels. */
+static lmn_status find_shortest(decision *d, lmn_error *err)
+{
+    const lmn_status status = lmn_time_solve(&d->problem, d->budget * (1.0 - ROUNDING),
+                                             d->config->buckets, d->scratch, d->levels, err);
+    if (status == LMN_OK) {
+        prefer_uniform(d, lmn_time_predict(&d->problem, d->levels).seconds);
     }
-    return LMN_OK;
+    return status;
+}
+
+/* What lgreco would choose. */
+static lmn_status find_smallest(decision *d, lmn_error *err)
+{
+    const lmn__budget_problem problem = {.n_layers = d->table->n_layers,
+                                         .n_levels = d->table->n_levels,
+                                         .bytes = d->bytes,
+                                         .error = d->error,
+                                         .static_level = d->uniform,
+                                         .budget = fmin(d->budget, DBL_MAX),
+                                         .buckets = BYTES_BUCKETS};
+    lmn__budget_answer answer = {0};
+    if (problem.budget < DBL_MIN) {
+        return LMN_OK;
+    }
+    const lmn_status status = lmn__budget_solve(&problem, d->scratch, d->levels, &answer, err);
+    if (status == LMN_OK && !answer.is_feasible) {
+        memset(d->levels, 0, row_bytes(d));
+    }
+    return status;
+}
+
+/* Leaves the plan that was asked for in d->levels, which are dense. */
+static lmn_status choose(decision *d, double dense_seconds, lmn_error *err)
+{
+    switch (d->table->timings->plan) {
+    case LMN_TIME_PLAN_SHORTEST:
+        return find_shortest(d, err);
+    case LMN_TIME_PLAN_UNIFORM:
+        prefer_uniform(d, (double)INFINITY);
+        return LMN_OK;
+    case LMN_TIME_PLAN_SMALLEST:
+        return find_smallest(d, err);
+    default:
+        break;
+    }
+    const lmn_status status = find_shortest(d, err);
+    const double seconds = lmn_time_predict(&d->problem, d->levels).seconds;
+    if (status == LMN_OK && seconds > (1.0 - d->config->gain) * dense_seconds) {
+        memset(d->levels, 0, row_bytes(d));
+    }
+    return status;
 }
 
 static lmn_status decide(const void *config_memory, void *workspace, const lmn_cost_table *table,
@@ -184,9 +235,11 @@ static lmn_status decide(const void *config_memory, void *workspace, const lmn_c
         return status;
     }
     decision d = lay_out(table, workspace);
-    fill(&d, config);
-    lmn_time_prediction dense = {0};
-    status = choose(&d, config, &dense, err);
+    d.config = config;
+    fill(&d);
+    memset(d.levels, 0, row_bytes(&d));
+    const lmn_time_prediction dense = lmn_time_predict(&d.problem, d.levels);
+    status = choose(&d, dense.seconds, err);
     if (status != LMN_OK) {
         return status;
     }
@@ -196,7 +249,8 @@ static lmn_status decide(const void *config_memory, void *workspace, const lmn_c
                                     .error = best.error,
                                     .budget = d.budget,
                                     .seconds = best.seconds,
-                                    .dense_seconds = dense.seconds};
+                                    .dense_seconds = dense.seconds,
+                                    .gain = config->gain};
     for (size_t place = 0; place < table->n_layers; place++) {
         const size_t layer = table->timings->order[place];
         report.changed = report.changed || levels[layer] != d.levels[place];
