@@ -60,7 +60,7 @@ double lmn_link_gather_gaps(const lmn_link *link, int size);
 
 /**
  * Measure the link between the ranks of a world with its own collectives: allreduces of 2^10
- * and 2^20 bytes and gatherings of 2^8 and 2^18, without pauses, of which the slowest rank's
+ * to 2^20 bytes and gatherings of 2^8 to 2^18, without pauses, of which the slowest rank's
  * medians count. The longest give the rate, the shortest the latency; bursts of short messages to
  * the next rank give the gap. With more than two ranks lmn_allreduce_tune runs first, and the world
  * keeps the table that it sets. Takes about a second where a link needs a tenth for 1 MB. A world

@@ -24,10 +24,10 @@
 #define SUM_LOG2_LAST     20
 #define GATHER_LOG2_FIRST 8
 #define GATHER_LOG2_LAST  18
-#define LOG2_STEP         10 /* only the first and the last */
-#define SIZES_MAX         2
+#define LOG2_STEP         2
+#define SIZES_MAX         8
 #define ROUNDS_MAX        ((size_t)32)
-#define ROUNDS_MIN        ((size_t)8)
+#define ROUNDS_MIN        ((size_t)4)
 /* Seconds for the rounds of one size, unless the fewest take longer. */
 #define SECONDS_EACH 0.2
 /* Messages of the bursts that show the gap between them, and how often each is sent. */
