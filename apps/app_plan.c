@@ -12,7 +12,6 @@
 #include "session.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define MEMBER(name) offsetof(plan_options, name)
@@ -87,10 +86,11 @@ static const option_row rows[] = {
      .short_name = 'l',
      .type = OPTION_TEXT,
      .offset = MEMBER(link),
-     .argument = "RATE,LATENCY",
+     .argument = "RATE,LATENCY[,GAP]",
      .initial = "10gbit,20us",
-     .help = "of each host, such as 1gbit,50us; or `measure`: between the ranks that run this, "
-             "under mpirun or srun"},
+     .help = "of each host, such as 1gbit,50us, or 1gbit,50us,3us with the time from one message "
+             "to the next (1us); or `measure`: between the ranks that run this, under mpirun or "
+             "srun"},
     {.name = "compute-ms",
      .type = OPTION_F64,
      .offset = MEMBER(compute_ms),
@@ -106,7 +106,8 @@ static const option_row rows[] = {
      .argument = "SPEC",
      .initial = "topk:density=0.01",
      .environment = "LAMINA_COMPRESS",
-     .help = "how gradients are compressed"},
+     .help = "how gradients are compressed; several joined by '+' are mixed, and allocation "
+             "chooses the family of each layer, too"},
     {.name = "feedback",
      .type = OPTION_TEXT,
      .offset = MEMBER(feedback),
@@ -150,7 +151,8 @@ static const option_row rows[] = {
      .initial = "12",
      .min = 3,
      .max = 1000,
-     .help = "steps that are timed, twice: dense, and with errors fed back"},
+     .help = "dense steps that are timed, and half as many compressed ones and ones that only "
+             "compute; all of it twice: without feedback, and with errors fed back"},
     {.name = "seed",
      .short_name = 's',
      .type = OPTION_U64,
@@ -171,112 +173,20 @@ static const option_row rows[] = {
      .short_name = 'j',
      .type = OPTION_FLAG,
      .offset = MEMBER(wants_json),
-     .help = "print a JSON object"},
+     .help = "print a JSON object: layers, predictions, the curve"},
 };
 
 /* One plan. */
-/* Rows, columns or channels of an image. */
-#define SIDE_MAX 99999UL
-
 typedef struct plan_job {
     plan_options options;
     const char *run_path; /* NULL: none */
     plan_run run;
     console console;
     lmn_dataset *dataset; /* owned; NULL: random samples */
-    lmn_dataset_info info;
-    union {
-        lmn_vision_task vision;
-        lmn_text_task text;
-    } model; /* what the task is about */
-    lmn_task task;
+    plan_task task;
     lmn_profile *dense, *compressed; /* owned */
     plan_facts facts;
 } plan_job;
-
-static lmn_status parse_shape(const char *text, lmn_field *field, lmn_error *err)
-{
-    *field = (lmn_field){.name = "images", .dtype = LMN_F32, .n_dims = 3};
-    const char *rest = text;
-    bool is_shape = true;
-    for (size_t i = 0; i < 3 && is_shape; i++) {
-        char *end = NULL;
-        const unsigned long side = strtoul(rest, &end, 10);
-        is_shape = *rest >= '0' && *rest <= '9' && side > 0 && side <= SIDE_MAX &&
-                   *end == (i < 2 ? 'x' : '\0');
-        field->dims[i] = side;
-        rest = end + 1;
-    }
-    return is_shape
-               ? LMN_OK
-               : lmn_error_set(err, LMN_ERR_USAGE,
-                               "option --shape: '%s' is no shape of images, such as 28x28x1", text);
-}
-
-/* What random samples are: text for a model with a context, images for others. */
-static lmn_status describe_samples(plan_job *job, size_t context, lmn_error *err)
-{
-    lmn_dataset_info *info = &job->info;
-    *info = (lmn_dataset_info){.kind = context > 0 ? LMN_DATASET_TEXT : LMN_DATASET_IMAGES,
-                               .n_fields = 2,
-                               .n_classes = (size_t)job->options.classes,
-                               .sample_count = {1, 1},
-                               .text_bytes = {1, 1},
-                               .text_tokens = {1, 1}};
-    if (context > 0) {
-        info->fields[0] =
-            (lmn_field){.name = "tokens", .dtype = LMN_I32, .n_dims = 1, .dims = {context}};
-        info->fields[1] = info->fields[0];
-        info->fields[1].name = "targets";
-        return LMN_OK;
-    }
-    info->fields[1] = (lmn_field){.name = "labels", .dtype = LMN_I32};
-    return parse_shape(job->options.shape, &info->fields[0], err);
-}
-
-static lmn_status take_samples(plan_job *job, size_t context, lmn_error *err)
-{
-    if (job->dataset == NULL) {
-        return describe_samples(job, context, err);
-    }
-    lmn_status status = LMN_OK;
-    const bool is_text = lmn_dataset_get_info(job->dataset)->kind == LMN_DATASET_TEXT;
-    if (is_text != (context > 0)) {
-        status = lmn_error_set(err, LMN_ERR_ARGUMENT, "'%s' is no data for the model %s",
-                               job->options.data, job->options.model);
-    }
-    if (status == LMN_OK && is_text) {
-        status = lmn_dataset_set_context(job->dataset, context, err);
-    }
-    job->info = *lmn_dataset_get_info(job->dataset);
-    if (status == LMN_OK && !is_text && lmn_dataset_info_field(&job->info, "labels") == NULL) {
-        status = lmn_error_set(err, LMN_ERR_ARGUMENT,
-                               "'%s' has numbers as answers, and a classifier needs labels",
-                               job->options.data);
-    }
-    return status;
-}
-
-/* Local. */
-static lmn_status make_task(plan_job *job, lmn_error *err)
-{
-    size_t context = 0;
-    lmn_status status = lmn_model_context(job->options.model, &context, err);
-    if (status == LMN_OK) {
-        status = take_samples(job, context, err);
-    }
-    if (status != LMN_OK) {
-        return status;
-    }
-    if (context > 0) {
-        job->model.text = (lmn_text_task){.model = job->options.model, .data = job->info};
-        job->task = lmn_text_task_get(&job->model.text);
-    } else {
-        job->model.vision = (lmn_vision_task){.model = job->options.model, .data = job->info};
-        job->task = lmn_vision_task_get(&job->model.vision);
-    }
-    return LMN_OK;
-}
 
 static lmn_status choose_link(plan_job *job, lmn_error *err)
 {
@@ -389,6 +299,7 @@ static lmn_status predict(plan_job *job, lmn_error *err)
         lmn_time_prediction again;
         status = lmn_profile_predict(shown, &facts->link, facts->row.size, facts->shown, &again,
                                      facts->layers, err);
+        facts->latency = lmn_profile_latency(shown, &facts->link, facts->row.size);
     }
     return status == LMN_OK ? predict_curve(job, err) : status;
 }
@@ -408,12 +319,12 @@ static lmn_status print(plan_job *job, lmn_error *err)
 static lmn_status take_profiles(plan_job *job, lmn_world *world, lmn_error *err)
 {
     lmn_profile_options options = profile_options(&job->options, true);
-    lmn_status status =
-        lmn_profile_create(world, &job->task, &job->info, job->dataset, &options, &job->dense, err);
+    lmn_status status = lmn_profile_create(world, &job->task.task, &job->task.info, job->dataset,
+                                           &options, &job->dense, err);
     if (status == LMN_OK) {
         options = profile_options(&job->options, false);
         options.compute_seconds = lmn_profile_compute(job->dense); /* one time for both */
-        status = lmn_profile_create(world, &job->task, &job->info, job->dataset, &options,
+        status = lmn_profile_create(world, &job->task.task, &job->task.info, job->dataset, &options,
                                     &job->compressed, err);
     }
     if (status == LMN_OK && job->facts.is_measured) {
@@ -434,7 +345,9 @@ static lmn_status prepare(plan_job *job, lmn_world *world, lmn_error *err)
     if (status == LMN_OK && job->options.data != NULL) {
         status = lmn_dataset_open(world, job->options.data, &job->dataset, err);
     }
-    return status == LMN_OK ? lmn_agree(world, make_task(job, err), err) : status;
+    return status == LMN_OK
+               ? lmn_agree(world, plan_make_task(&job->options, job->dataset, &job->task, err), err)
+               : status;
 }
 
 static lmn_status work(lmn_world *world, void *user, lmn_error *err)
@@ -470,7 +383,8 @@ static exit_code run(int argc, char **argv)
                    "and links that need not be at hand. A few steps are made here and timed; "
                    "docs/plan.md says what is calculated from them.",
         .details = "With the results of a run, its model, data, compression and batch are planned "
-                   "for, and its time of forward and backward is taken.",
+                   "for, and its time of forward and backward is taken. docs/plan.md says what the "
+                   "fields of --json hold.",
         .n_sets = 1,
         .sets = {{.rows = rows, .n_rows = sizeof rows / sizeof rows[0], .values = &job.options}}};
     option_words words;

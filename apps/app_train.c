@@ -17,6 +17,7 @@
 #include "stall_watch.h"
 #include "text.h"
 #include "train_settings.h"
+#include "waiting_text.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -66,6 +67,13 @@ static bool should_stop(void *user)
 {
     (void)user;
     return signal_received != 0;
+}
+
+/* SIGTERM is how launchers end ranks when they have lost one. */
+static bool must_end(void *user)
+{
+    (void)user;
+    return signal_received == SIGTERM;
 }
 
 static void on_progress(void *user, const lmn_training_progress *state)
@@ -185,6 +193,17 @@ static lmn_status train(train_job *job, lmn_world *world, lmn_dataset *dataset, 
     return status;
 }
 
+static void say_waiting(console *c, const lmn_waiting *waiting)
+{
+    const waiting_text text = waiting_text_make(waiting);
+    if (text.ranks[0] != '\0') {
+        console_answer(c, "%s", text.ranks);
+    }
+    if (text.link[0] != '\0') {
+        console_answer(c, "%s", text.link);
+    }
+}
+
 static void say_summary(train_job *job)
 {
     const lmn_training_summary *s = &job->summary;
@@ -212,6 +231,7 @@ static void say_summary(train_job *job)
                        text_comparison(s->bytes_sent, s->bytes_dense).data,
                        text_bytes(s->bytes_dense).data);
     }
+    say_waiting(c, &s->waiting);
     console_answer(c, "%" PRIu64 " parameters, hash %s", s->parameters,
                    text_hash(s->param_hash).data);
     console_answer(c, "results in %s%s%s", job->settings.out,
@@ -234,7 +254,7 @@ static lmn_status work(lmn_world *world, void *user, lmn_error *err)
     lmn_compute_set_threads(job->threads);
     lmn_watch *watch = NULL;
     lmn_dataset *dataset = NULL;
-    status = stall_watch_start(world, job->settings.stall_timeout, &watch, err);
+    status = stall_watch_start(world, job->settings.stall_timeout, must_end, &watch, err);
     if (status == LMN_OK) {
         status = lmn_dataset_open(world, job->settings.data, &dataset, err);
     }

@@ -12,26 +12,29 @@
 #include <unistd.h>
 
 /* The rank that a launcher put into the environment, for messages before MPI is there. */
-static int launcher_rank(void)
+static const char *launcher_rank_text(void)
 {
     static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
                                         "SLURM_PROCID"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    const char *text = NULL;
+    for (size_t i = 0; text == NULL && i < sizeof names / sizeof names[0]; i++) {
         /* Before any thread exists. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-        const char *text = getenv(names[i]);
-        if (text != NULL) {
-            return (int)strtol(text, NULL, 10);
-        }
+        text = getenv(names[i]);
     }
-    return 0;
+    return text;
 }
 
-/* mpirun gives its ranks pipes and copies what comes out of them to its own stderr: there, the
+static int launcher_rank(void)
+{
+    const char *text = launcher_rank_text();
+    return text == NULL ? 0 : (int)strtol(text, NULL, 10);
+}
+
+/* Launchers give their ranks pipes and copy what comes out of them to their own stderr: there, the
    terminal is the launcher's. */
 static bool launcher_has_terminal(void)
 {
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread exists */
-    if (getenv("OMPI_COMM_WORLD_RANK") == NULL) {
+    if (launcher_rank_text() == NULL) {
         return false;
     }
     char path[64];

@@ -46,6 +46,9 @@ lmn_status inspect_count_arrays(const lmn_file *file, array_totals *totals,
 /** Explain a file in words. */
 lmn_status inspect_print(const inspected *one, lmn_error *err) LMN_NODISCARD;
 
+/** Print who waited for whom in a run, as its results know it. */
+lmn_status inspect_print_waiting(const lmn_file *file, lmn_error *err) LMN_NODISCARD;
+
 /** Print the runs of a sweep side by side. */
 lmn_status inspect_print_sweep(const inspected *one, lmn_error *err) LMN_NODISCARD;
 

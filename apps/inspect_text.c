@@ -146,6 +146,9 @@ static lmn_status print_results(const inspected *one, lmn_error *err)
     if (status == LMN_OK) {
         status = print_traffic(one->file, err);
     }
+    if (status == LMN_OK) {
+        status = inspect_print_waiting(one->file, err);
+    }
     static const char *const groups[][2] = {{"/summary", "summary"},
                                             {"/configuration", "configuration"},
                                             {"/machine", "machine"},

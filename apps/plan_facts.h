@@ -34,6 +34,16 @@ typedef struct plan_options {
     bool wants_json;
 } plan_options;
 
+/** What is computed. */
+typedef struct plan_task {
+    lmn_dataset_info info;
+    union {
+        lmn_vision_task vision;
+        lmn_text_task text;
+    } model; /* what the task is about */
+    lmn_task task;
+} plan_task;
+
 /** What a results file says in place of options. */
 typedef struct plan_run {
     char model[PLAN_TEXT_BYTES], compress[PLAN_TEXT_BYTES], feedback[PLAN_TEXT_BYTES];
@@ -58,12 +68,18 @@ typedef struct plan_facts {
     lmn_chooser shown; /* whose layers these are: */
     size_t n_layers;
     lmn_predicted_layer *layers; /* [n_layers] */
-    const lmn_profile *profile;  /* to say levels in words */
+    lmn_predicted_latency latency;
+    const lmn_profile *profile; /* to say levels in words */
 } plan_facts;
 
 /** Take from a results file what was not asked otherwise: texts stay in run_out. */
 lmn_status plan_read_run(const char *path, plan_options *options, plan_run *run_out,
                          lmn_error *err) LMN_NODISCARD;
+
+/** The model, and samples from `dataset`; where it is NULL, random ones as the options say. Local.
+ *  Texts of the options and the dataset are borrowed, and the task stays where it is. */
+lmn_status plan_make_task(const plan_options *options, lmn_dataset *dataset, plan_task *task_out,
+                          lmn_error *err) LMN_NODISCARD;
 
 void plan_print(console *c, const plan_facts *facts);
 lmn_status plan_print_json(const plan_facts *facts, lmn_error *err) LMN_NODISCARD;

@@ -60,10 +60,14 @@ void plan_print(console *c, const plan_facts *facts)
     const plan_options *o = facts->options;
     console_answer(c, "%s, %llu samples a rank, %s, %s", o->model, (unsigned long long)o->batch,
                    o->compress, o->feedback);
-    console_answer(c, "%d ranks on %d nodes; link %s: %.3g us a message, %.3g Gbit/s",
-                   facts->row.ranks, facts->row.nodes,
-                   facts->is_measured ? "measured" : "as stated", 1e6 * facts->link.sum.latency,
-                   facts->link.sum.per_byte > 0.0 ? 8e-9 / facts->link.sum.per_byte : 0.0);
+    console_answer(
+        c,
+        "%d ranks on %d nodes; link %s: %.3g us a message, %.3g Gbit/s, %.3g us from one "
+        "message to the next",
+        facts->row.ranks, facts->row.nodes, facts->is_measured ? "measured" : "as stated",
+        1e6 * facts->link.sum.latency,
+        facts->link.sum.per_byte > 0.0 ? 8e-9 / facts->link.sum.per_byte : 0.0,
+        1e6 * facts->link.gap);
     console_answer(c, "forward and backward %.3f ms, update %.3f ms", 1e3 * facts->compute,
                    1e3 * facts->update);
     console_answer(c, "%s", "");
@@ -114,10 +118,17 @@ static json_t *layers_of(const plan_facts *facts)
 
 static json_t *link_of(const plan_facts *facts)
 {
-    return json_pack("{s:b, s:f, s:f, s:f, s:f}", "measured", facts->is_measured,
+    return json_pack("{s:b, s:f, s:f, s:f, s:f, s:f}", "measured", facts->is_measured,
                      "sum_latency_seconds", facts->link.sum.latency, "sum_seconds_per_byte",
                      facts->link.sum.per_byte, "gather_latency_seconds", facts->link.gather.latency,
-                     "gather_seconds_per_byte", facts->link.gather.per_byte);
+                     "gather_seconds_per_byte", facts->link.gather.per_byte, "gap_seconds",
+                     facts->link.gap);
+}
+
+static json_t *latency_of(const plan_facts *facts)
+{
+    return json_pack("{s:f, s:f}", "dense", facts->latency.dense, "compressed",
+                     facts->latency.compressed);
 }
 
 lmn_status plan_print_json(const plan_facts *facts, lmn_error *err)
@@ -128,11 +139,12 @@ lmn_status plan_print_json(const plan_facts *facts, lmn_error *err)
     }
     const plan_options *o = facts->options;
     json_t *all =
-        json_pack("{s:s, s:I, s:s, s:s, s:o, s:f, s:f, s:s, s:o, s:o, s:o}", "model", o->model,
+        json_pack("{s:s, s:I, s:s, s:s, s:o, s:f, s:f, s:s, s:o, s:o, s:o, s:o}", "model", o->model,
                   "batch", (json_int_t)o->batch, "compress", o->compress, "feedback", o->feedback,
                   "link", link_of(facts), "compute_seconds", facts->compute, "update_seconds",
                   facts->update, "levels_by", lmn_chooser_name(facts->shown), "layers",
-                  layers_of(facts), "predicted", row_of(&facts->row), "scaling", curve);
+                  layers_of(facts), "bucket_latency_seconds", latency_of(facts), "predicted",
+                  row_of(&facts->row), "scaling", curve);
     const bool is_written =
         all != NULL && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) == 0;
     json_decref(all);

@@ -36,11 +36,11 @@ static void end_run(void *user, const char *message, bool is_finder)
     _exit(EXIT_CODE_LOST);
 }
 
-lmn_status stall_watch_start(lmn_world *world, const char *text, lmn_watch **watch_out,
-                             lmn_error *err)
+lmn_status stall_watch_start(lmn_world *world, const char *text, bool (*must_end)(void *user),
+                             lmn_watch **watch_out, lmn_error *err)
 {
     *watch_out = NULL;
-    lmn_watch_options options = {.on_stall = end_run};
+    lmn_watch_options options = {.on_stall = end_run, .must_end = must_end};
     if (text == NULL) {
         return LMN_OK;
     }

@@ -105,7 +105,8 @@ static const option_row rows[] = {
      .argument = "SPEC",
      .initial = "topk:density=0.01",
      .environment = "LAMINA_COMPRESS",
-     .help = "how gradients are compressed"},
+     .help = "how gradients are compressed; several joined by '+' are mixed, and allocation "
+             "chooses the family of each layer, too"},
     {.name = "feedback",
      .type = OPTION_TEXT,
      .offset = MEMBER(feedback),
@@ -183,6 +184,12 @@ static const option_row rows[] = {
      .help =
          "mean time between failures of the whole run, for --checkpoint-every auto: that of a host "
          "divided by their number: 12h, 1000h"},
+    {.name = "checkpoint-async",
+     .type = OPTION_FLAG,
+     .offset = MEMBER(checkpoint_async),
+     .environment = "LAMINA_CHECKPOINT_ASYNC",
+     .help = "copy what a checkpoint holds and write it while training goes on; takes the memory "
+             "of a checkpoint, divided by the ranks, on each of them"},
     {.name = "keep",
      .type = OPTION_U64,
      .offset = MEMBER(keep),
@@ -255,6 +262,13 @@ static const option_row rows[] = {
      .environment = "LAMINA_TRACE_STEP",
      .max = COUNT_MAX,
      .help = "the first step that --trace shows"},
+    {.name = "measure-link",
+     .type = OPTION_FLAG,
+     .offset = MEMBER(measure_link),
+     .environment = "LAMINA_MEASURE_LINK",
+     .help =
+         "after the last step, measure what the link can do, to compare with what it delivered; "
+         "about a second"},
     {.heading = "Machine and console:",
      .name = "threads",
      .short_name = 't',
@@ -358,6 +372,10 @@ static lmn_status check_together(const train_settings *s, lmn_error *err)
         return lmn_error_set(err, LMN_ERR_USAGE,
                              "option --checkpoint-every needs --checkpoint-dir DIR to write to");
     }
+    if (s->checkpoint_dir == NULL && s->checkpoint_async) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "option --checkpoint-async needs --checkpoint-dir DIR to write to");
+    }
     const bool is_auto = is_automatic(s->checkpoint_every);
     if (is_auto != (s->mtbf != NULL)) {
         return lmn_error_set(err, LMN_ERR_USAGE,
@@ -406,11 +424,13 @@ lmn_status train_settings_apply(const train_settings *s, lmn_trainer_options *op
     o.results_path = s->out;
     o.checkpoint_directory = s->checkpoint_dir;
     o.checkpoint_keep = (size_t)s->keep;
+    o.checkpoint_async = s->checkpoint_async;
     o.resume = s->resume;
     o.verify_every = s->verify_every;
     o.memory_bytes = (size_t)s->memory_bytes;
     o.trace_path = s->trace;
     o.trace_step = s->trace_step;
+    o.measure_link = s->measure_link;
     if (is_automatic(s->checkpoint_every)) {
         status = apply_mtbf(s->mtbf, &o, err);
     } else if (s->checkpoint_every != NULL) {

@@ -35,6 +35,7 @@ typedef struct train_settings {
     const char *checkpoint_dir;
     const char *checkpoint_every;
     const char *mtbf;
+    bool checkpoint_async;
     uint64_t keep;
     bool resume;
     const char *init;
@@ -44,6 +45,7 @@ typedef struct train_settings {
     const char *stall_timeout;
     const char *trace;
     uint64_t trace_step;
+    bool measure_link;
     const char *threads;
     uint64_t memory_bytes;
     uint64_t bucket_bytes;

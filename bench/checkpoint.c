@@ -84,7 +84,7 @@ static lmn_status measure(job *j, lmn_error *err)
     }
     if (status == LMN_OK && lmn_world_rank(j->world) == 0) {
         const double bytes = 2.0 * ARRAYS * (double)j->elements * sizeof(float);
-        (void)printf("%.0f bytes: write %.2f s, %.0f MB/s; read %.2f s; check %.2f s\n", bytes,
+        (void)printf("%.0f bytes: write %.3f s, %.0f MB/s; read %.3f s; check %.3f s\n", bytes,
                      least[0], bytes / least[0] / 1e6, least[1], least[2]);
     }
     lmn_state_destroy(j->state);

@@ -386,6 +386,7 @@ static lmn_status measure_link(bench *b, lmn_error *err)
     const int next = (rank + 1) % b->size;
     const int previous = (rank + b->size - 1) % b->size;
     MPI_Request requests[2 * LINK_PIECES];
+    MPI_Status statuses[2 * LINK_PIECES];
     double best = 0.0;
     for (int round = 0; round < LINK_ROUNDS; round++) {
         (void)MPI_Barrier(lmn_world_comm(b->world));
@@ -396,7 +397,7 @@ static lmn_status measure_link(bench *b, lmn_error *err)
             (void)MPI_Isend(b->send, LINK_PIECE_BYTES, MPI_BYTE, next, 0, MPI_COMM_WORLD,
                             &requests[LINK_PIECES + i]);
         }
-        (void)MPI_Waitall(2 * LINK_PIECES, requests, MPI_STATUSES_IGNORE);
+        (void)MPI_Waitall(2 * LINK_PIECES, requests, statuses);
         const double seconds = lmn_clock_seconds() - start;
         best = best == 0.0 || seconds < best ? seconds : best;
     }

@@ -130,7 +130,8 @@ static layer make_layer(const char *spec, const char *feedback, size_t count)
         l.writes[i] = lmn_compressor_combine(l.compressor, l.level) != LMN_COMBINE_SPARSE ||
                       lmn_feedback_rewrites(l.feedback, i);
     }
-    l.memory = take_floats(lmn_compressor_memory_of(l.compressor, l.shape).count);
+    const lmn_compressor_memory memory = lmn_compressor_memory_of(l.compressor, l.shape);
+    l.memory = take_floats(memory.own > memory.shared ? memory.own : memory.shared);
     l.payload_capacity = lmn_compressor_payload_bytes(l.compressor, l.level, l.shape);
     l.payload = take(l.payload_capacity);
     l.scratch = take(lmn_compressor_scratch_bytes(l.compressor, l.shape));

@@ -26,11 +26,18 @@ find_package(Threads QUIET)
 lamina_require(Threads build-essential)
 set(MPI_DETERMINE_LIBRARY_VERSION ON)
 find_package(MPI QUIET COMPONENTS C)
-lamina_require(MPI "libopenmpi-dev openmpi-bin")
+lamina_require(MPI "libopenmpi-dev openmpi-bin (or libmpich-dev mpich)")
 find_package(ZLIB QUIET)
 lamina_require(ZLIB zlib1g-dev)
 find_package(ParallelHDF5 QUIET)
-lamina_require(ParallelHDF5 libhdf5-openmpi-dev)
+if(ParallelHDF5_of_another_mpi AND NOT ParallelHDF5_FOUND)
+    message(FATAL_ERROR "Lamina needs an HDF5 that is built with the MPI found here. "
+                        "${ParallelHDF5_of_another_mpi} Set HDF5_ROOT to the right one, or choose the "
+                        "MPI with MPI_EXECUTABLE_SUFFIX (.mpich, .openmpi), MPI_HOME or MPI_C_COMPILER. "
+                        "On Debian or Ubuntu: apt-get install libhdf5-openmpi-dev (or "
+                        "libhdf5-mpich-dev)")
+endif()
+lamina_require(ParallelHDF5 "libhdf5-openmpi-dev (or libhdf5-mpich-dev)")
 lamina_require_module(LAMINA_HWLOC libhwloc-dev hwloc)
 lamina_require_module(LAMINA_XXHASH libxxhash-dev libxxhash)
 lamina_require_module(LAMINA_OPENBLAS libopenblas-dev openblas)

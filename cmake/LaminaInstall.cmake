@@ -2,7 +2,9 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 include(CMakePackageConfigHelpers)
+include(LaminaMpiNames)
 set(lamina_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lamina)
+lamina_mpi_names(lamina_mpi_names ${MPI_C_LIBRARIES})
 
 install(TARGETS lamina EXPORT laminaTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -20,7 +22,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/laminaConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/laminaConfig.cmake
               ${PROJECT_BINARY_DIR}/laminaConfigVersion.cmake cmake/FindParallelHDF5.cmake
-              cmake/FindOneDNN.cmake
+              cmake/FindOneDNN.cmake cmake/LaminaMpiNames.cmake
         DESTINATION ${lamina_package_dir})
 
 # pkg-config, relative to the file itself so that the tree may be moved. Whoever links a static

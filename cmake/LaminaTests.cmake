@@ -9,28 +9,37 @@
 # One BLAS and OpenMP thread per rank: tests share the cores with other ranks and other tests.
 set(lamina_test_environment OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
                             UBSAN_OPTIONS=print_stacktrace=1)
-# Copying through the kernel (CMA) needs ptrace, which containers refuse; shared memory does not.
-# A rank that waits gives its core to who it waits for, also where other programs use the cores.
-set(lamina_mpi_environment ${lamina_test_environment} OMPI_MCA_btl_vader_single_copy_mechanism=none
-                           OMPI_MCA_mpi_yield_when_idle=1)
-if("address" IN_LIST LAMINA_SANITIZE)
-    # Tests ask for more memory than there is. Open MPI keeps some of its own until exit, so leaks
-    # are looked for by the unit tests only.
-    list(APPEND lamina_test_environment ASAN_OPTIONS=allocator_may_return_null=1)
-    list(APPEND lamina_mpi_environment ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0)
-endif()
 
-# lamina_test_mpirun: the launcher with the flags that this machine and this user need.
+# lamina_test_mpirun: the launcher that came with the MPI, with the flags that it needs here and those of
+# the site (MPIEXEC_PREFLAGS). Launchers share few options: the number of ranks, and that is all.
 set(lamina_test_mpirun ${MPIEXEC_EXECUTABLE})
+set(lamina_mpi_environment ${lamina_test_environment})
+# Ranks that wait keep their cores with most MPIs, so more ranks than cores may take many times as long.
+set(lamina_mpi_timeout 600)
 execute_process(COMMAND ${MPIEXEC_EXECUTABLE} --version OUTPUT_VARIABLE lamina_mpiexec_version
                 ERROR_QUIET)
 if(lamina_mpiexec_version MATCHES "Open MPI|OpenRTE")
+    # Copying through the kernel (CMA) needs ptrace, which containers refuse; shared memory does not.
+    # A rank that waits gives its core to who it waits for, also where other programs use the cores.
+    list(APPEND lamina_mpi_environment OMPI_MCA_btl_vader_single_copy_mechanism=none
+         OMPI_MCA_mpi_yield_when_idle=1)
+    set(lamina_mpi_timeout 120)
     list(APPEND lamina_test_mpirun --oversubscribe --bind-to none)
     execute_process(COMMAND id -u OUTPUT_VARIABLE lamina_user_id
                     OUTPUT_STRIP_TRAILING_WHITESPACE)
     if(lamina_user_id STREQUAL "0")
         list(APPEND lamina_test_mpirun --allow-run-as-root)
     endif()
+elseif(lamina_mpiexec_version MATCHES "HYDRA")
+    list(APPEND lamina_test_mpirun -bind-to none)
+endif()
+list(APPEND lamina_test_mpirun ${MPIEXEC_PREFLAGS})
+
+if("address" IN_LIST LAMINA_SANITIZE)
+    # Tests ask for more memory than there is. Open MPI keeps some of its own until exit, so leaks
+    # are looked for by the unit tests only.
+    list(APPEND lamina_test_environment ASAN_OPTIONS=allocator_may_return_null=1)
+    list(APPEND lamina_mpi_environment ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0)
 endif()
 
 # lamina_add_test_support(source...): what every test links to; helpers are shared by all tests.
@@ -79,11 +88,11 @@ function(lamina_add_mpi_test name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "RANKS")
     lamina_add_test_program(${name} mpi)
     foreach(ranks IN LISTS arg_RANKS)
-        add_test(NAME mpi.${name}.np${ranks} COMMAND ${lamina_test_mpirun} -np ${ranks}
+        add_test(NAME mpi.${name}.np${ranks} COMMAND ${lamina_test_mpirun} -n ${ranks}
                                                      $<TARGET_FILE:mpi_${name}>)
         set_tests_properties(
             mpi.${name}.np${ranks}
-            PROPERTIES TIMEOUT 120 LABELS mpi PROCESSORS ${ranks}
+            PROPERTIES TIMEOUT ${lamina_mpi_timeout} LABELS mpi PROCESSORS ${ranks}
                        ENVIRONMENT "${lamina_mpi_environment};CMOCKA_TEST_ABORT=1")
     endforeach()
 endfunction()
@@ -113,9 +122,9 @@ function(lamina_add_example_test language)
     foreach(ranks IN ITEMS 1 2)
         add_test(NAME mpi.example_${language}.np${ranks}
                  COMMAND sh ${PROJECT_SOURCE_DIR}/tests/examples/averages.sh ${ranks}
-                         ${lamina_test_mpirun} -np ${ranks} ${arg_PROGRAM})
+                         ${lamina_test_mpirun} -n ${ranks} ${arg_PROGRAM})
         set_tests_properties(mpi.example_${language}.np${ranks}
-                             PROPERTIES TIMEOUT 120 LABELS mpi PROCESSORS ${ranks}
+                             PROPERTIES TIMEOUT ${lamina_mpi_timeout} LABELS mpi PROCESSORS ${ranks}
                                         ENVIRONMENT "${lamina_example_environment}")
     endforeach()
 endfunction()
@@ -144,7 +153,8 @@ function(lamina_add_cluster_test name)
     file(MAKE_DIRECTORY ${work})
     set(environment ${lamina_test_environment} LAB=${folder}/lab PYTHON=${LAMINA_PYTHON}
                     WORK=${work} SOURCE_DIR=${PROJECT_SOURCE_DIR}
-                    WIRE_BYTES=$<TARGET_FILE:cluster_wire_bytes>)
+                    WIRE_BYTES=$<TARGET_FILE:cluster_wire_bytes> MEET=$<TARGET_FILE:cluster_meet>
+                    LAMINA_LAB_MPIRUN=${MPIEXEC_EXECUTABLE})
     if(TARGET lamina_program)
         list(APPEND environment LAMINA=$<TARGET_FILE:lamina_program>)
     endif()

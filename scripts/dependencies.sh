@@ -3,6 +3,7 @@
 #
 #   sh scripts/dependencies.sh build         what building and running takes
 #   sh scripts/dependencies.sh build test    what the tests take, too
+#   sh scripts/dependencies.sh build mpich   MPICH beside Open MPI, which stays what mpicc and mpirun are
 #
 # On Debian and Ubuntu missing packages are installed, as root or through sudo. Anywhere else, and
 # without those rights, the script says exactly what is missing and how to get it, and ends with 1.
@@ -47,6 +48,9 @@ test util-linux command nsenter
 test slurm-wlm command slurmctld
 test munge command munged
 test hwloc-nox command hwloc-calc
+mpich mpich command mpiexec.mpich
+mpich libmpich-dev command mpicc.mpich
+mpich libhdf5-mpich-dev module hdf5-mpich
 TABLE
 }
 

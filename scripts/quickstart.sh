@@ -14,6 +14,7 @@ BATCH=${BATCH:-64}
 LR=${LR:-0.05}
 MODEL=${MODEL:-cnn}
 OPTIMIZER=${OPTIMIZER:-sgd:momentum=0.9}
+PRESET=${PRESET:-release}
 COMPRESS=${COMPRESS:-topk:density=0.025}
 FEEDBACK=${FEEDBACK:-econtrol}
 ALLOCATE=${ALLOCATE:-lgreco}
@@ -26,7 +27,7 @@ case $out in
 esac
 cd "$(dirname "$0")/.."
 out=${out:-$(pwd)/build/quickstart}
-lamina=$(pwd)/build/release/bin/lamina
+lamina=$(pwd)/build/$PRESET/bin/lamina
 
 start=$(date +%s)
 say() {
@@ -39,8 +40,8 @@ sh scripts/dependencies.sh build
 say "build"
 mkdir -p "$out"
 build() {
-    cmake --preset release &&
-        cmake --build --preset release --target lamina_program -j "$(nproc)"
+    cmake --preset "$PRESET" &&
+        cmake --build --preset "$PRESET" --target lamina_program -j "$(nproc)"
 }
 if ! build >"$out/build.log" 2>&1; then
     tail -n 40 "$out/build.log" >&2
@@ -59,8 +60,9 @@ cores() {
 
 # Open MPI wants to be told that root may run it and that ranks may share cores; and containers
 # refuse the kernel's copying between processes, which it would use by default.
-mpirun="mpirun -np $RANKS"
-if mpirun --version 2>/dev/null | grep -q -e 'Open MPI' -e OpenRTE; then
+launcher=${MPIRUN:-mpirun}
+mpirun="$launcher -n $RANKS"
+if $launcher --version 2>/dev/null | grep -q -e 'Open MPI' -e OpenRTE; then
     mpirun="$mpirun --bind-to none"
     [ "$(id -u)" -ne 0 ] || mpirun="$mpirun --allow-run-as-root"
     [ "$(cores)" -ge "$RANKS" ] || mpirun="$mpirun --oversubscribe"

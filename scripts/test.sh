@@ -6,6 +6,8 @@
 #   format        clang-format 14 changes nothing
 #   release       gcc, warnings as errors, every test (ranks 1 to 4, rooms, headers, install, hosts in
 #                 network namespaces where the machine allows them)
+#   mpich         gcc, with MPICH instead of Open MPI, every test; on request only, as more ranks than cores
+#                 take many times as long with it
 #   ubsan         clang, shared library, UndefinedBehaviorSanitizer, unit tests
 #   asan          gcc, AddressSanitizer and UBSan, unit tests and MPI tests on 2 and 3 ranks
 #   tsan          gcc, ThreadSanitizer, the tests of the reader's thread
@@ -69,6 +71,17 @@ stage_format() {
 stage_release() {
     build release
     run_tests release
+}
+
+stage_mpich() {
+    sh scripts/dependencies.sh build test mpich
+    build mpich
+    run_tests mpich
+    if [ -x build/release/bin/lamina ]; then
+        sh tests/compare_builds.sh build/release build/mpich build/compare
+    else
+        echo "skipped: no build/release to compare the parameters of both MPIs with"
+    fi
 }
 
 stage_ubsan() {

@@ -3,7 +3,7 @@
 #
 # Every file of src/, apps/ and include/lamina/ belongs to a room, and so does every public header;
 # a room may include its own files, the public headers of the rooms in its row of MAY_INCLUDE, and the
-# outside libraries of its row of MAY_USE. `check_rooms.py ROOT` checks a tree, `--self-test` checks
+# outside libraries of its row of MAY_USE. The library names nothing that only one MPI has. `check_rooms.py ROOT` checks a tree, `--self-test` checks
 # that offences are found.
 #
 # SPDX-License-Identifier: Apache-2.0
@@ -57,6 +57,8 @@ MAY_USE = {
     "zlib": ["io"],
     "jansson": ["apps"],
 }
+# What one MPI has and others have not: its extensions, and the variables that it and its launcher set.
+ONE_MPI = re.compile(r"\b(?:MPIX?_Ext|MPIX_|MPICH|OMPI_|OPAL_|PMIX?_|I_MPI_|MV2_)\w*|mpi-ext\.h")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -109,6 +111,9 @@ def offences_of(path, root):
         yield f"{path}: no room is known for this file"
         return
     for number, line in enumerate((root / path).read_text().splitlines(), 1):
+        found = ONE_MPI.search(line)
+        if found and room != "apps":
+            yield f"{path}:{number}: '{found[0]}' is of one MPI only"
         match = INCLUDE.match(line)
         if match is None:
             continue
@@ -143,6 +148,7 @@ def self_test():
         "src/algos/algos_internal.h": '#include "lamina/status.h"',
         "src/algos/compress/topk.c": '#include "algos_internal.h"',
         "apps/main.c": '#include "lamina/lamina.h"\n#include "app.h"\n', "apps/app.h": "",
+        "apps/console.c": 'const char *rank = getenv("PMI_RANK");',
     }
     offending = {
         "src/base/bad.c": '#include "lamina/world.h"',
@@ -160,6 +166,9 @@ def self_test():
         "apps/bad.c": '#include "../src/base/base_internal.h"',
         "src/cellar/bad.c": "",
         "include/lamina/random.h": '#include "lamina/world.h"',
+        "src/comm/extension.c": "#include <mpi-ext.h>",
+        "src/comm/rank.c": 'int rank = atoi(getenv("OMPI_COMM_WORLD_RANK"));',
+        "src/train/revoke.c": "MPIX_Comm_revoke(comm);",
     }
     for name, text in [(None, None), *offending.items()]:
         with tempfile.TemporaryDirectory() as folder:

@@ -39,6 +39,8 @@ class Experiment:
         """What a reader types to get the same."""
         given = self.options
         words = ["bench/reproduce", self.name, "--seeds", ",".join(str(seed) for seed in given.seeds)]
+        if self.name == "elastic":
+            words += ["--scale", given.scale]
         if self.name.startswith("lgreco"):
             words += ["--scale", given.scale, "--ranks", str(given.ranks), "--families", ",".join(given.families)]
         if self.name == "step-time":

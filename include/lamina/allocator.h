@@ -12,6 +12,7 @@
 
 #include "lamina/spec.h"
 #include "lamina/status.h"
+#include "lamina/timeplan.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,6 +45,10 @@ bool lmn_allocator_observes(const lmn_allocator *allocator, uint64_t step);
 /** True when levels are decided anew after this step. */
 bool lmn_allocator_adjusts(const lmn_allocator *allocator, uint64_t step);
 
+/** True when the allocator goes from a level to the next stronger one (accordion), so that levels
+ *  have to be in the order of their strength: those of a mixture of families are not. */
+bool lmn_allocator_needs_order(const lmn_allocator *allocator);
+
 /** True when the allocator weighs times (lmn_cost_table.timings), which somebody must measure. */
 bool lmn_allocator_needs_times(const lmn_allocator *allocator);
 
@@ -62,7 +67,8 @@ typedef struct lmn_cost_timings {
     const size_t *bucket; /* [n_layers] by layer: equal where layers leave together */
     const double *ready;  /* [n_layers] by layer */
     const double *encode, *decode, *wire; /* [n_layers][n_levels] */
-    double latency_dense, latency_compressed;
+    const uint8_t *kind;                  /* [n_levels] of messages */
+    double latency[LMN_TIME_KINDS];
     double compute, update;
     lmn_time_plan plan; /* to be decided on */
 } lmn_cost_timings;

@@ -111,6 +111,65 @@ lmn_status lmn_checkpoint_write(lmn_world *world, const char *directory, uint64_
                                 const lmn_state *state, size_t keep, lmn_error *err) LMN_NODISCARD;
 
 /**
+ * Checkpoints of one run in one directory, at once or in the background. A writer knows of one
+ * checkpoint that is being written, at most.
+ *
+ * In the background a rank copies what it writes of the file, which is the file's size divided by
+ * the ranks where all have equal shares, and a thread of its own writes the copy, without MPI and
+ * HDF5. The file is complete after lmn_checkpoint_advance, called on all ranks whenever
+ * lmn_checkpoint_is_ready is true on all of them, has brought it to its end; how the ranks learn
+ * that of each other is the caller's to say (a number in a reduction that they make anyway). The
+ * bytes of the file are the same either way.
+ */
+typedef struct lmn_checkpoint_writer lmn_checkpoint_writer;
+
+/**
+ * Collective. Creates the directory where it is missing; if it is missing later, that is an error.
+ * Errors, the same on all ranks: LMN_ERR_IO, LMN_ERR_ARGUMENT (path too long), LMN_ERR_MEMORY.
+ */
+lmn_status lmn_checkpoint_writer_create(lmn_world *world, const char *directory,
+                                        lmn_checkpoint_writer **writer_out,
+                                        lmn_error *err) LMN_NODISCARD;
+
+/** A checkpoint that is being written is given up, and its part removed. Local. NULL is allowed. */
+void lmn_checkpoint_writer_destroy(lmn_checkpoint_writer *writer);
+
+/**
+ * Write directory/checkpoint-<step>.h5 as lmn_checkpoint_write does; first finish the one that is
+ * being written. In the background it returns as soon as the file exists, with its space reserved,
+ * and the state is copied: it may change then. The copy's memory is allocated the first time, kept,
+ * and freed with the writer.
+ * Collective; background must agree. Errors as of lmn_checkpoint_write, of either checkpoint, and
+ * LMN_ERR_MEMORY for the copy.
+ */
+lmn_status lmn_checkpoint_begin(lmn_checkpoint_writer *writer, uint64_t step,
+                                const lmn_state *state, size_t keep, bool background,
+                                lmn_error *err) LMN_NODISCARD;
+
+/** Whether one is being written; the same on all ranks. */
+bool lmn_checkpoint_is_open(const lmn_checkpoint_writer *writer);
+
+/** Whether one is, and this rank has nothing to do for it before the next advance. Local. */
+bool lmn_checkpoint_is_ready(const lmn_checkpoint_writer *writer);
+
+/**
+ * Take the checkpoint one phase on, of which it has three at most; waits for this rank and for the
+ * others where they are not ready. Nothing to do is LMN_OK.
+ * Collective. Errors, the same on all ranks: LMN_ERR_IO, LMN_ERR_MEMORY; the part is removed then,
+ * and earlier checkpoints are untouched.
+ */
+lmn_status lmn_checkpoint_advance(lmn_checkpoint_writer *writer, lmn_error *err) LMN_NODISCARD;
+
+/** Advance to the end. Collective. Errors as above. */
+lmn_status lmn_checkpoint_finish(lmn_checkpoint_writer *writer, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * What the last complete checkpoint took from this rank, seconds: all of its time, or in the
+ * background that of the calls above and the processor time of the thread. 0 before the first.
+ */
+double lmn_checkpoint_cost(const lmn_checkpoint_writer *writer);
+
+/**
  * Load the arrays and numbers of `state` from one file, which may hold more: a list with the
  * parameters alone reads the parameters. The number of ranks matters only to per-rank arrays, of
  * which lmn_state_set_elastic says what becomes. Of LMN_ELASTIC_MEAN the rule is that of

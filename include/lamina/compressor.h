@@ -6,6 +6,10 @@
  * level 0 always sends the vector whole (dense f32), higher levels send less. A layer's level may
  * change from step to step; the static level is the one that the spec names.
  *
+ * Several families joined by '+', as in `topk:density=0.01+quant:bits=4+lowrank`, are a mixture:
+ * its levels are those of all of them, so that an allocator may choose for each layer the family,
+ * too. The static level is that of the first.
+ *
  * How the messages of the ranks become one average depends on the family (lmn_combine), and each
  * way has its own few functions here. Level 0 never reaches any of them: such layers travel by a
  * dense allreduce. Mathematics: docs/algorithms.md; bytes: docs/compression.md.
@@ -31,18 +35,30 @@ extern "C" {
 
 typedef struct lmn_compressor lmn_compressor;
 
-/** Errors: LMN_ERR_USAGE (unknown family or key, value out of range), LMN_ERR_MEMORY. */
+/**
+ * spec  a family, or several of them joined by '+'
+ * Errors: LMN_ERR_USAGE (unknown family or key, value out of range; of a mixture also a family that
+ * is there twice, `dense`, which is level 0 of all, and more families than can be mixed),
+ * LMN_ERR_MEMORY.
+ */
 lmn_status lmn_compressor_create(const char *spec, lmn_compressor **compressor_out,
                                  lmn_error *err) LMN_NODISCARD;
 void lmn_compressor_destroy(lmn_compressor *compressor);
 
+/** Families in it: 1 unless it is a mixture. */
+size_t lmn_compressor_family_count(const lmn_compressor *compressor);
+
 /** Number of levels, at least 1. */
 size_t lmn_compressor_level_count(const lmn_compressor *compressor);
 
-/** The level that the spec names: 0 for `dense`. */
+/** The level that the spec names, of a mixture the first family's: 0 for `dense`. */
 size_t lmn_compressor_static_level(const lmn_compressor *compressor);
 
-/** A level in words, such as "density=0.01" or "dense". */
+/** The level that the spec names for the family that `level` belongs to; 0 for level 0. */
+size_t lmn_compressor_named_level(const lmn_compressor *compressor, size_t level);
+
+/** A level in words, such as "density=0.01" or "dense"; of a mixture with the family,
+ *  "topk:density=0.01". */
 void lmn_compressor_level_format(const lmn_compressor *compressor, size_t level, char *text,
                                  size_t capacity);
 
@@ -77,13 +93,15 @@ size_t lmn_compressor_payload_bytes(const lmn_compressor *compressor, size_t lev
 /** Bytes of scratch memory, to be 64-byte aligned, that any function here needs for a layer. */
 size_t lmn_compressor_scratch_bytes(const lmn_compressor *compressor, lmn_layer_shape shape);
 
-/** What a family remembers of a layer from step to step, beside the feedback's states. */
+/** What is remembered of a layer from step to step, beside the feedback's states: f32, whatever the
+ *  level; 0 when nothing is. */
 typedef struct lmn_compressor_memory {
-    size_t count; /* f32, whatever the level; 0 when it remembers nothing */
-    bool shared;  /* the same on all ranks */
+    size_t own;    /* each rank its own: of families that encode messages */
+    size_t shared; /* the same on all ranks: of families that reduce in rounds */
 } lmn_compressor_memory;
 
-/** Zeroed memory is a fresh start. It belongs to a checkpoint. */
+/** Zeroed memory is a fresh start. It belongs to a checkpoint. In a mixture each family has a part
+ *  of its own, which stays as it is while another family is at work. */
 lmn_compressor_memory lmn_compressor_memory_of(const lmn_compressor *compressor,
                                                lmn_layer_shape shape);
 
@@ -182,7 +200,7 @@ typedef struct lmn_encode_job {
     size_t first, count;   /* the part: first is a multiple of the grain. Sparse: 0, all */
     lmn_stream stream;     /* random numbers: purpose LMN_STREAM_COMPRESS, of this rank */
     const lmn_source *source;
-    float *memory;          /* [lmn_compressor_memory_of] read and written; NULL: none kept */
+    float *memory;          /* [lmn_compressor_memory.own] read and written; NULL: none kept */
     unsigned char *payload; /* [payload_capacity] the message, 4-byte aligned */
     size_t payload_capacity;
     size_t payload_bytes; /* out: bytes written */
@@ -219,7 +237,8 @@ lmn_status lmn_compressor_check(const lmn_compressor *compressor, const lmn_deco
 void lmn_compressor_decode_add(const lmn_compressor *compressor, const lmn_decode_job *job,
                                float weight, float *acc);
 
-/** SLICED: elements that are encoded independently of all others; parts begin at multiples. */
+/** SLICED: elements that are encoded independently of all others, at every such level; parts begin
+ *  at multiples. */
 size_t lmn_compressor_grain(const lmn_compressor *compressor);
 
 /** SLICED: exact bytes of a part of `count` elements. Parts that follow each other in the vector
@@ -265,7 +284,8 @@ typedef struct lmn_rounds_job {
     uint64_t step;       /* counts steps at which this layer was compressed */
     lmn_stream stream;   /* shared: rank LMN_STREAM_ALL_RANKS */
     const float *vector; /* [count] v, finite; unchanged until the last call */
-    float *memory;    /* [lmn_compressor_memory_of] changed by lmn_compressor_rounds_commit only */
+    float *memory;    /* [lmn_compressor_memory.shared] changed by lmn_compressor_rounds_commit only
+                       */
     void *numbers[2]; /* [round's count], 64-byte aligned: of each round; after its allreduce the
                          outcome. f32, but int8_t and int16_t in rounds that add such */
     void *own[2];     /* [round's count] what this rank put into each round */

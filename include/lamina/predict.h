@@ -31,7 +31,7 @@ typedef struct lmn_profile_options {
     double alpha;           /* error allowed, relative to that of the uniform levels; 1 */
     size_t bucket_bytes;    /* 4 MiB */
     size_t batch;           /* samples of one rank; 128 */
-    size_t steps;           /* that are made, 3 at least; 12 */
+    size_t steps;           /* dense ones, 3 at least; 12 */
     uint64_t seed;          /* of parameters and of synthetic samples; 1 */
     double compute_seconds; /* of forward and backward, in place of what is measured; 0: measured */
 } lmn_profile_options;
@@ -39,7 +39,8 @@ typedef struct lmn_profile_options {
 lmn_profile_options lmn_profile_options_default(void);
 
 /**
- * Make steps and note what they take. Slowest ranks count.
+ * Make steps and note what they take: dense ones, then some that compress at the levels of the spec
+ * and some that only compute, half as many of each (6 to 16). Slowest ranks count.
  * world, task  borrowed until destroy
  * info         what samples are; copied
  * dataset      samples of that kind, borrowed for the call; NULL: random numbers, whose gradients
@@ -85,6 +86,13 @@ double lmn_profile_update(const lmn_profile *profile);
 
 void lmn_profile_level_format(const lmn_profile *profile, size_t level, char *text,
                               size_t capacity);
+
+/** Seconds that a bucket takes on `link` besides the time of its bytes, where it has dense layers
+ *  in it and where it has compressed ones, of the slowest kind in a mixture. */
+typedef struct lmn_predicted_latency {
+    double dense, compressed;
+} lmn_predicted_latency;
+lmn_predicted_latency lmn_profile_latency(lmn_profile *profile, const lmn_link *link, int size);
 
 /**
  * The step over `size` ranks (with two levels: nodes), each with the profile's batch.

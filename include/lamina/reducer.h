@@ -35,6 +35,7 @@
 
 #include "lamina/allocator.h"
 #include "lamina/checkpoint.h"
+#include "lamina/link.h"
 #include "lamina/status.h"
 #include "lamina/trace.h"
 #include "lamina/world.h"
@@ -186,6 +187,28 @@ typedef struct lmn_step_report {
 lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
                               lmn_error *err) LMN_NODISCARD;
 
+/** When things happened in the last step that was finished, by this rank's lmn_clock_seconds. */
+typedef struct lmn_step_times {
+    double ready_at; /* lmn_reducer_finish was called: all of this rank's gradients are there */
+    double seconds_flight; /* at least one bucket was under way: from the moment at which this rank
+                              began its exchange to that at which it saw it finished, so waiting for
+                              ranks that begin later is in it, and also time in which messages lay
+                              still because no rank moved them on */
+} lmn_step_times;
+
+lmn_step_times lmn_reducer_step_times(const lmn_reducer *reducer);
+
+/** Measure the link over which large layers travel, with lmn_link_measure: between all ranks, or
+ *  with two levels between one rank of every node, as all ranks of the nodes measure at once; the
+ *  slowest counts. What was measured before is told again. Zeros when nothing travels between
+ * ranks. Sums may be added up in another order afterwards. Collective; not while a step is open.
+ * Errors: those of lmn_link_measure. */
+lmn_status lmn_reducer_measure_link(lmn_reducer *reducer, lmn_link *link_out,
+                                    lmn_error *err) LMN_NODISCARD;
+
+/** Whether the link was measured: decisions by time need that. */
+bool lmn_reducer_knows_link(const lmn_reducer *reducer);
+
 /** The estimate of the mean gradient of a layer, [count]; valid until the next begin. */
 const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer);
 
@@ -207,6 +230,10 @@ bool lmn_reducer_trials(const lmn_reducer *reducer, lmn_level_trial *trials_out)
 size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer);
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text,
                               size_t capacity);
+
+/** Levels of the compressor, and each in words. */
+size_t lmn_reducer_level_count(const lmn_reducer *reducer);
+void lmn_reducer_level_name(const lmn_reducer *reducer, size_t level, char *text, size_t capacity);
 
 /** Error feedback of a layer in the open or last step; the same on all ranks. */
 typedef struct lmn_layer_feedback {

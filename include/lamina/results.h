@@ -42,7 +42,14 @@ lmn_status lmn_results_set_u64(lmn_results *results, const char *group, const ch
 lmn_status lmn_results_set_f64(lmn_results *results, const char *group, const char *name,
                                double value, lmn_error *err) LMN_NODISCARD;
 
-typedef enum lmn_column_type { LMN_COLUMN_F64, LMN_COLUMN_U64 } lmn_column_type;
+typedef enum lmn_column_type {
+    LMN_COLUMN_F64,
+    LMN_COLUMN_U64,
+    /* One value for each of some members, such as ranks, given as f64 and kept as f32: always
+       [rows, width]. A file may be resumed with another width; it then has the largest one, and NaN
+       where a row has no value. */
+    LMN_COLUMN_F32_EACH
+} lmn_column_type;
 
 /** A column of a table. Strings are borrowed until the results are closed. */
 typedef struct lmn_column {
@@ -53,7 +60,7 @@ typedef struct lmn_column {
     size_t width; /* values per row, 1 for a plain column; more makes it [rows, width] */
 } lmn_column;
 
-/** A cell is given in the type of its column. */
+/** A cell is given in the type of its column; f64 for LMN_COLUMN_F32_EACH. */
 typedef union lmn_cell {
     double f64;
     uint64_t u64;

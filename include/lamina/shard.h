@@ -53,7 +53,17 @@ typedef struct lmn_shard {
     uint64_t first;    /* contiguous: the first of them */
     uint64_t *samples; /* [count] otherwise; owned; NULL: contiguous */
     uint64_t hash;     /* of how all samples are dealt out: must be the same on all ranks */
+    /* Zeros unless lmn_shard_go_on was called. */
+    uint64_t first_batch; /* that is read by this number of ranks */
+    uint64_t passes;      /* after which those samples that come first have caught up */
+    uint64_t lead_count;
+    uint64_t *lead; /* [lead_count] owned: samples that come first */
 } lmn_shard;
+
+/** Batches from first_batch on are read by so many ranks. Plain data. */
+typedef struct lmn_shard_stage {
+    uint64_t first_batch, ranks;
+} lmn_shard_stage;
 
 /**
  * Work out the shard of `rank` of `size`. Not for iid. Local. Memory: the shard, and a few words
@@ -66,6 +76,25 @@ typedef struct lmn_shard {
  */
 lmn_status lmn_shard_create(const lmn_dataset *dataset, const lmn_sharding *sharding, uint64_t seed,
                             int rank, int size, lmn_shard *shard_out, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Let a shard of the last stage's ranks go on from where other numbers of ranks stopped: samples
+ * that were used less often than others of this shard come first, those of the fewest uses before
+ * all, so that in the shard each sample is used once before any is used again. What was used
+ * follows from the stages. Local. Memory while it works: 4 bytes for each sample of the split, and
+ * a shard. stages        [n_stages] first_batch ascending from 0, at least 1 global_batch  of all
+ * stages Errors: as lmn_shard_create.
+ */
+lmn_status lmn_shard_go_on(const lmn_dataset *dataset, const lmn_sharding *sharding, uint64_t seed,
+                           size_t global_batch, const lmn_shard_stage *stages, size_t n_stages,
+                           lmn_shard *shard, lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Sample number `position` of the sequence that the rank reads from first_batch on, and in which
+ * pass over the shard that is. Local.
+ */
+uint64_t lmn_shard_sample(const lmn_shard *shard, uint64_t seed, uint64_t position,
+                          uint64_t *pass_out);
 
 /** Free what the shard owns. A shard of zeros is allowed. */
 void lmn_shard_destroy(lmn_shard *shard);

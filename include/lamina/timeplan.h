@@ -22,6 +22,9 @@
 extern "C" {
 #endif
 
+/* Kinds of messages: layers of a bucket whose messages are of one kind travel together. */
+#define LMN_TIME_KINDS 4
+
 /**
  * A step. All times in seconds, counted from the beginning of the step; tables are row-major
  * [n_layers][n_levels]. Layers come in the order in which they pass the link. Level 0 is dense: its
@@ -29,19 +32,19 @@ extern "C" {
  */
 typedef struct lmn_time_problem {
     size_t n_layers;
-    size_t n_levels;           /* at most 256 */
-    const size_t *bucket;      /* [n_layers] equal for layers that leave together, never falling */
-    const double *ready;       /* [n_layers] when the gradient is there, encoding not counted */
-    const double *encode;      /* of a layer at a level */
-    const double *decode;      /* the same, after everything has arrived */
-    const double *wire;        /* time on the link, without latency */
-    const double *error;       /* squared error; INFINITY: the level is not allowed */
-    const uint64_t *bytes;     /* only to choose between plans of equal time and error */
-    double latency_dense;      /* of a bucket with dense layers in it, once */
-    double latency_compressed; /* of a bucket with compressed layers in it, once */
-    double compute;            /* when the last gradient is there, encoding not counted */
-    double update;             /* after decoding */
-    bool has_spare_cores;      /* encoding takes nothing from what computes gradients */
+    size_t n_levels;       /* at most 256 */
+    const size_t *bucket;  /* [n_layers] equal for layers that leave together, never falling */
+    const double *ready;   /* [n_layers] when the gradient is there, encoding not counted */
+    const double *encode;  /* of a layer at a level */
+    const double *decode;  /* the same, after everything has arrived */
+    const double *wire;    /* time on the link, without latency */
+    const double *error;   /* squared error; INFINITY: the level is not allowed */
+    const uint64_t *bytes; /* only to choose between plans of equal time and error */
+    const uint8_t *kind;   /* [n_levels] of messages, below LMN_TIME_KINDS */
+    double latency[LMN_TIME_KINDS]; /* of a bucket with layers of that kind in it, once */
+    double compute;                 /* when the last gradient is there, encoding not counted */
+    double update;                  /* after decoding */
+    bool has_spare_cores;           /* encoding takes nothing from what computes gradients */
 } lmn_time_problem;
 
 /** What a plan takes; plain data. */

@@ -65,12 +65,19 @@ typedef struct lmn_trainer_options {
                                0's clock as often as costs least in all, by the measured time of the
                                last one; 0: unknown, they do not. Not with checkpoint_seconds */
     size_t checkpoint_keep; /* 3; 0: all */
+    bool checkpoint_async;  /* each rank copies its part and a thread writes it while training goes
+                               on; the last one of a run is written at once. One that is due while
+                               another is on its way waits for it when it goes by steps, and comes
+                               later when it goes by time */
     bool resume;            /* go on from the newest complete checkpoint, if there is one;
                                without it a directory with checkpoints is refused */
     uint64_t verify_every;  /* steps between comparisons of parameters across ranks; 100 */
     uint64_t skip_limit;    /* skipped steps in a row that end the run; 50 */
     const char *trace_path; /* where five steps are shown in time, see lamina/trace.h; NULL: none */
     uint64_t trace_step;    /* the first of them that this process makes; 10 */
+    bool measure_link;      /* after the last step, so that the summary can compare: about a second;
+                               false. Trainings in the same world that follow may then add up in
+                               another order, see lmn_link_measure */
     double max_seconds;     /* by the clock of rank 0, resumed processes included: the step in which
                                they are over is the last, and the run counts as complete; the
                                schedule does not know of it. 0: no limit */
@@ -83,6 +90,35 @@ typedef struct lmn_trainer_options {
 } lmn_trainer_options;
 
 lmn_trainer_options lmn_trainer_options_default(void);
+
+/**
+ * Who waited for whom in the steps that this process made, and what the link delivered.
+ *
+ * A rank is ready when all its gradients are there (lmn_reducer_finish is called). All moments of a
+ * step are put on the clock of rank 0 (lmn_world_compare_clocks). What a rank waits for the last
+ * one is the time from its own moment to that of the last rank, but not more than it was blocked
+ * (seconds_wait of its step); the time that the exchange itself takes comes after that moment and
+ * is not in it. Where ranks meet inside the passes (synchronised batch normalisation), messages are
+ * small and all leave together: there a rank waited for what it was blocked longer than the rank
+ * that was blocked least. `Last` in a step is who waited least: it is the one that was waited for.
+ *
+ * What the link delivered is taken of the last rank of each step alone: it finds the others ready,
+ * so while its buckets are under way it waits for messages, not for ranks.
+ */
+typedef struct lmn_waiting {
+    uint64_t steps;            /* that this is about */
+    double step_seconds;       /* that they took, on this rank */
+    int rank;                  /* whose lateness cost the others most; -1: one rank, or no step */
+    char host[LMN_HOST_BYTES]; /* where it ran */
+    uint64_t rank_steps;       /* in which it was the last */
+    double rank_seconds;       /* that another rank waited in these, in the mean over the others */
+    double seconds;            /* the same in all steps, whoever was last */
+    double clock_error;        /* by which moments on different hosts may be off, at most */
+    double flight_bytes;       /* sent in each step by its last rank, added up */
+    double flight_seconds;     /* in which they were under way; 0: nothing travelled */
+    double delivered;          /* bytes a second that a rank sent: their quotient; 0: nothing */
+    double measured; /* what the link can do, of lmn_link the faster line; 0: nobody knows */
+} lmn_waiting;
 
 /** How a run ended. */
 typedef struct lmn_training_summary {
@@ -100,6 +136,7 @@ typedef struct lmn_training_summary {
     uint64_t bytes_dense; /* what all ranks would have sent dense */
     uint64_t param_hash;
     uint64_t parameters; /* elements */
+    lmn_waiting waiting;
 } lmn_training_summary;
 
 /**

@@ -30,6 +30,11 @@ typedef struct lmn_watch_options {
      * without MPI. `message` names the late ranks, their hosts and what they were at; is_finder is
      * true on the rank that found out, and false where it was told. */
     void (*on_stall)(void *user, const char *message, bool is_finder);
+    /* Whether this process was asked to end, by a signal; asked four times a second from the
+     * watch's thread. Who asks may be a launcher that has lost a host, too, and kills what is left
+     * a moment later: a rank that was silent for half of `seconds`, or 5 s, is then named at once.
+     * NULL: never. */
+    bool (*must_end)(void *user);
     void *user;
 } lmn_watch_options;
 

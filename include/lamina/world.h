@@ -104,7 +104,8 @@ lmn_status lmn_world_gather_placements(lmn_world *world, lmn_placement *placemen
 /**
  * Make one outcome of the ranks' own: LMN_OK when every rank passes LMN_OK, else the status and
  * message of the lowest failing rank, on all ranks, with err->rank set (it stays as it is when that
- * error was agreed on before). err is left alone when all is well.
+ * error was agreed on before). err is left alone when all is well. When only some ranks fail and
+ * there are several nodes, the message begins with the host of that rank.
  * Collective: one small reduction, and a broadcast only on failure.
  */
 lmn_status lmn_agree(lmn_world *world, lmn_status status, lmn_error *err) LMN_NODISCARD;
@@ -119,6 +120,13 @@ lmn_status lmn_world_check_same(lmn_world *world, const char *what, uint64_t val
 /** Copy `bytes` bytes from `root` to all ranks. Collective; bytes and root must agree. */
 lmn_status lmn_world_broadcast(lmn_world *world, void *data, size_t bytes, int root,
                                lmn_error *err) LMN_NODISCARD;
+
+/**
+ * Bring `bytes` bytes of every rank to rank 0, in the order of ranks. Collective; bytes must agree.
+ * all_out  [size * bytes] on rank 0, ignored elsewhere
+ */
+lmn_status lmn_world_gather(lmn_world *world, const void *data, size_t bytes, void *all_out,
+                            lmn_error *err) LMN_NODISCARD;
 
 /**
  * Replace values by their sum over ranks, added along a fixed binomial tree, lower ranks first: for
@@ -151,6 +159,22 @@ void lmn_world_note_step(lmn_world *world, uint64_t step);
 /** Let MPI move messages on, where a rank waits for something else than MPI. Local, never blocks.
  *  Errors: LMN_ERR_COMM. */
 lmn_status lmn_world_poll(lmn_world *world, lmn_error *err) LMN_NODISCARD;
+
+/** How the clock of a rank stands to that of rank 0. */
+typedef struct lmn_clock_offset {
+    double seconds; /* to add to lmn_clock_seconds here to have that of rank 0; 0 on rank 0 */
+    double error;   /* seconds by which that may be wrong, at most: half of the fastest round trips
+                       on the way to rank 0; 0 where both run on one node, whose clock is shared */
+} lmn_clock_offset;
+
+/**
+ * Measure how far the clocks of the ranks are from that of rank 0, at this moment: clocks drift, by
+ * up to some 50 microseconds a second. Takes log2(size) times 16 round trips, or 4 where these take
+ * long. Collective, blocking. Errors: LMN_ERR_COMM.
+ * Method: round trips (RFC 5905) along a binomial tree.
+ */
+lmn_status lmn_world_compare_clocks(lmn_world *world, lmn_clock_offset *offset_out,
+                                    lmn_error *err) LMN_NODISCARD;
 
 /** Replace values by their maximum over ranks. Collective. */
 lmn_status lmn_world_max_u64(lmn_world *world, uint64_t *values, size_t count,

@@ -28,21 +28,36 @@ static lmn_error describe_failure(lmn_status status, const lmn_error *err)
     return failure;
 }
 
-lmn_status lmn__agree_on(MPI_Comm comm, lmn_status status, lmn_error *err)
+/* What goes wrong on some ranks only may be the fault of a host, and of its files. An error that
+   was agreed on before says so already. */
+static void add_host(lmn_error *failure, int rank, const char *host)
+{
+    if (failure->rank < 0) {
+        lmn_error_add_context(failure, rank == 0 ? "rank 0: host %s" : "host %s", host);
+    }
+}
+
+lmn_status lmn__agree_on(MPI_Comm comm, const char *host, lmn_status status, lmn_error *err)
 {
     int rank = 0;
     lmn_status call = lmn__mpi_check(MPI_Comm_rank(comm, &rank), err, "ask for the rank");
     if (call != LMN_OK) {
         return call;
     }
-    const int failing = status == LMN_OK ? INT_MAX : rank;
-    int lowest = INT_MAX;
-    call = lmn__mpi_check(MPI_Allreduce(&failing, &lowest, 1, MPI_INT, MPI_MIN, comm), err,
+    const bool is_well = status == LMN_OK;
+    const int own[2] = {is_well ? INT_MAX : rank, is_well ? 0 : 1};
+    int least[2] = {INT_MAX, 1};
+    call = lmn__mpi_check(MPI_Allreduce(own, least, 2, MPI_INT, MPI_MIN, comm), err,
                           "agree on an outcome");
+    const int lowest = least[0];
     if (call != LMN_OK || lowest == INT_MAX) {
         return call;
     }
     lmn_error failure = describe_failure(status, err);
+    const bool some_are_well = least[1] == 0;
+    if (rank == lowest && some_are_well && host != NULL) {
+        add_host(&failure, rank, host);
+    }
     call = lmn__mpi_check(MPI_Bcast(&failure, (int)sizeof failure, MPI_BYTE, lowest, comm), err,
                           "receive the error of rank %d", lowest);
     if (call != LMN_OK) {
@@ -61,12 +76,15 @@ lmn_status lmn__agree_on(MPI_Comm comm, lmn_status status, lmn_error *err)
 /* What a rank is at while it waits in one of these calls. */
 static const lmn_activity agreeing = {.text = "an agreement on the outcome", .waits = true};
 static const lmn_activity broadcasting = {.text = "a broadcast", .waits = true};
+static const lmn_activity gathering = {.text = "a gathering on rank 0", .waits = true};
 static const lmn_activity summing = {.text = "a sum over ranks", .waits = true};
 
 lmn_status lmn_agree(lmn_world *world, lmn_status status, lmn_error *err)
 {
     const lmn_activity *before = lmn_world_note(world, &agreeing);
-    const lmn_status agreed = lmn__agree_on(world->comm, status, err);
+    const lmn_placement *place = &world->placement;
+    const char *host = place->node_count > 1 ? place->host : NULL;
+    const lmn_status agreed = lmn__agree_on(world->comm, host, status, err);
     (void)lmn_world_note(world, before);
     return agreed;
 }
@@ -121,6 +139,18 @@ lmn_status lmn_world_broadcast(lmn_world *world, void *data, size_t bytes, int r
     } while (done < bytes);
     (void)lmn_world_note(world, before);
     return LMN_OK;
+}
+
+lmn_status lmn_world_gather(lmn_world *world, const void *data, size_t bytes, void *all_out,
+                            lmn_error *err)
+{
+    const lmn_activity *before = lmn_world_note(world, &gathering);
+    const int count = lmn__to_int(bytes);
+    const lmn_status status =
+        lmn__mpi_check(MPI_Gather(data, count, MPI_BYTE, all_out, count, MPI_BYTE, 0, world->comm),
+                       err, "gather %zu bytes of each rank", bytes);
+    (void)lmn_world_note(world, before);
+    return status;
 }
 
 /* values += the part of `child`'s subtree; values [count], count <= LMN__SUM_COUNT */

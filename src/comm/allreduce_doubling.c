@@ -145,9 +145,12 @@ lmn_status lmn__doubler_progress(lmn__doubler *doubler, lmn_error *err)
 {
     while (doubler->stage != LMN__DOUBLING_DONE) {
         int is_complete = 0;
+        /* Nobody reads these, but with some MPIs gcc takes MPI_STATUSES_IGNORE for an array of
+         * none. */
+        MPI_Status statuses[2];
         lmn_status status =
-            lmn__mpi_check(MPI_Testall(2, doubler->requests, &is_complete, MPI_STATUSES_IGNORE),
-                           err, "advance a small allreduce");
+            lmn__mpi_check(MPI_Testall(2, doubler->requests, &is_complete, statuses), err,
+                           "advance a small allreduce");
         if (status != LMN_OK) {
             return status;
         }

@@ -89,8 +89,10 @@ int lmn__to_int(size_t count);
 /** How much of `remaining` the next MPI call moves: all of it or the world's limit. */
 size_t lmn__part(const lmn_world *world, size_t remaining);
 
-/** lmn_agree over any communicator that returns its errors; for use before there is a world. */
-lmn_status lmn__agree_on(MPI_Comm comm, lmn_status status, lmn_error *err) LMN_NODISCARD;
+/** lmn_agree over any communicator that returns its errors; for use before there is a world.
+ * host  of this rank, for the message when only some fail; NULL: it matters to nobody */
+lmn_status lmn__agree_on(MPI_Comm comm, const char *host, lmn_status status,
+                         lmn_error *err) LMN_NODISCARD;
 
 /** Set the host, cpus and core_count of this process. Never fails: unknown text stays empty. */
 void lmn__placement_probe(lmn_placement *placement);

@@ -7,12 +7,16 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "allreduce_internal.h"
 #include "comm_internal.h"
 #include "lamina/clock.h"
 #include "lamina/collective.h"
 #include "lamina/link.h"
 #include "lamina/memory.h"
 #include "lamina/tuning.h"
+#include "link_internal.h"
+#include "mpi_error_internal.h"
+#include "pattern_internal.h"
 
 #include <string.h>
 
@@ -20,19 +24,25 @@
 #define SUM_LOG2_LAST     20
 #define GATHER_LOG2_FIRST 8
 #define GATHER_LOG2_LAST  18
-#define LOG2_STEP         2
-#define SIZES_MAX         8
+#define LOG2_STEP         10 /* only the first and the last */
+#define SIZES_MAX         2
 #define ROUNDS_MAX        ((size_t)32)
-#define ROUNDS_MIN        ((size_t)4)
+#define ROUNDS_MIN        ((size_t)8)
 /* Seconds for the rounds of one size, unless the fewest take longer. */
 #define SECONDS_EACH 0.2
+/* Messages of the bursts that show the gap between them, and how often each is sent. */
+#define BURST_SHORT 8
+#define BURST_LONG  56
+#define BURSTS      8
 
 typedef struct probe {
     lmn_world *world;
     lmn_collective *sum, *gather; /* owned */
     float *send, *recv;           /* [2^SUM_LOG2_LAST bytes] owned */
+    double gap;                   /* seconds */
     size_t n_samples;
     lmn_line_sample samples[SIZES_MAX];
+    lmn__route routes[SIZES_MAX];
 } probe;
 
 static lmn_status start(const probe *self, bool sums, size_t bytes, lmn_error *err)
@@ -72,6 +82,12 @@ static size_t count_rounds(double seconds)
     return fitting < (double)ROUNDS_MAX ? (size_t)fitting : ROUNDS_MAX;
 }
 
+static lmn_allreduce_algorithm algorithm_of(const lmn_world *world, size_t bytes)
+{
+    const lmn__choices choices = lmn__choices_of(world, lmn__arithmetic_of(LMN_REDUCTION_SUM_F32));
+    return lmn__choice(&choices, bytes / sizeof(float));
+}
+
 /* All ranks make as many rounds: the slowest rank's time of the first decides. */
 static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err)
 {
@@ -96,22 +112,30 @@ static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err
         status = lmn_world_max_u64(self->world, &nanoseconds, 1, err);
     }
     const int size = lmn_world_size(self->world);
+    const lmn__route route =
+        sums ? lmn__sum_route(algorithm_of(self->world, bytes), size, (double)bytes)
+             : lmn__gather_route(size, (double)bytes);
+    self->routes[self->n_samples] = route;
     self->samples[self->n_samples++] = (lmn_line_sample){
-        .messages = sums ? lmn_link_sum_messages(size) : lmn_link_gather_messages(size),
-        .bytes =
-            sums ? 2.0 * (size - 1) / size * (double)bytes : (double)(size - 1) * (double)bytes,
-        .seconds = (double)nanoseconds * 1e-9};
+        .messages = route.hops, .bytes = route.bytes, .seconds = (double)nanoseconds * 1e-9};
     return status;
 }
 
-/* The rate is that of the two longest, the latency what the shortest takes beyond it. Those between
- * show neither: links that let some bytes pass faster would hide their rate in them. */
+/* The shortest and the longest have the latency and the rate between them. Those between show
+ * neither: what disturbs them would weigh more, and links that let some bytes pass faster would
+ * hide their rate in them. */
 static lmn_line line_of(const probe *self)
 {
-    lmn_line line = lmn_line_fit(self->samples + self->n_samples - 2, 2);
     const lmn_line_sample *shortest = &self->samples[0];
-    const double rest = shortest->seconds - line.per_byte * shortest->bytes;
-    line.latency = rest > 0.0 ? rest / shortest->messages : 0.0;
+    const lmn_line_sample *longest = &self->samples[self->n_samples - 1];
+    const lmn_line_sample ends[] = {*shortest, *longest};
+    lmn_line line = lmn_line_fit(ends, 2);
+    if (line.per_byte == 0.0) {
+        line.per_byte = longest->seconds / longest->bytes;
+    }
+    line.latency = 0.0;
+    const double rest = shortest->seconds - lmn__route_seconds(&line, self->gap, self->routes[0]);
+    line.latency = rest > 0.0 ? rest / self->routes[0].hops : 0.0;
     return line;
 }
 
@@ -125,6 +149,65 @@ static lmn_status fit(probe *self, bool sums, lmn_line *line_out, lmn_error *err
         status = time_size(self, sums, (size_t)1 << log2, err);
     }
     *line_out = line_of(self);
+    return status;
+}
+
+/* ------------------------------------------------------------------ gap */
+
+/* Seconds in which this rank sends `count` numbers to the next rank, each in a message of its own,
+ * and has those of the rank before. */
+static lmn_status time_burst(const probe *self, int count, double *seconds_out, lmn_error *err)
+{
+    const lmn_world *world = self->world;
+    const int next = lmn__rotation_target(world->rank, world->size, 1);
+    const int last = lmn__rotation_source(world->rank, world->size, 1);
+    MPI_Request requests[2 * BURST_LONG];
+    lmn_status status = LMN_OK;
+    const double begin = lmn_clock_seconds();
+    for (int i = 0; i < count && status == LMN_OK; i++) {
+        status = lmn__mpi_check(MPI_Irecv(self->recv + i, 1, MPI_FLOAT, last, LMN__TAG_WORLD,
+                                          world->comm, &requests[2 * i]),
+                                err, "receive a short message from rank %d", last);
+        if (status == LMN_OK) {
+            status = lmn__mpi_check(MPI_Isend(self->send + i, 1, MPI_FLOAT, next, LMN__TAG_WORLD,
+                                              world->comm, &requests[2 * i + 1]),
+                                    err, "send a short message to rank %d", next);
+        }
+    }
+    if (status == LMN_OK) {
+        status = lmn__mpi_check(MPI_Waitall(2 * count, requests, MPI_STATUSES_IGNORE), err,
+                                "exchange short messages with ranks %d and %d", last, next);
+    }
+    *seconds_out = lmn_clock_seconds() - begin;
+    return status;
+}
+
+/* The fastest of some bursts: what disturbs one only makes it longer. */
+static lmn_status best_burst(const probe *self, int count, double *seconds_out, lmn_error *err)
+{
+    lmn_status status = LMN_OK;
+    for (int i = 0; i < BURSTS && status == LMN_OK; i++) {
+        double seconds = 0.0;
+        status = time_burst(self, count, &seconds, err);
+        *seconds_out = i == 0 || seconds < *seconds_out ? seconds : *seconds_out;
+    }
+    return status;
+}
+
+static lmn_status find_gap(probe *self, lmn_error *err)
+{
+    double few = 0.0;
+    double many = 0.0;
+    lmn_status status = best_burst(self, BURST_SHORT, &few, err);
+    if (status == LMN_OK) {
+        status = best_burst(self, BURST_LONG, &many, err);
+    }
+    const double gap = (many - few) / (BURST_LONG - BURST_SHORT);
+    uint64_t picoseconds = gap > 0.0 ? (uint64_t)(gap * 1e12) : 0;
+    if (status == LMN_OK) {
+        status = lmn_world_max_u64(self->world, &picoseconds, 1, err);
+    }
+    self->gap = (double)picoseconds * 1e-12;
     return status;
 }
 
@@ -151,6 +234,10 @@ static lmn_status measure(probe *self, lmn_link *link_out, lmn_error *err)
     if (status == LMN_OK) {
         status = lmn_allgatherv_create(world, (size_t)1 << GATHER_LOG2_LAST, &self->gather, err);
     }
+    if (status == LMN_OK) {
+        status = find_gap(self, err);
+    }
+    link_out->gap = self->gap;
     if (status == LMN_OK) {
         status = fit(self, true, &link_out->sum, err);
     }

@@ -186,7 +186,7 @@ static lmn_status memory_alloc(lmn_world *world, size_t bytes, size_t n_flags,
 static lmn_status connect(lmn_node_memory *memory, size_t bytes, lmn_error *err)
 {
     lmn_world *world = memory->world;
-    lmn_status status = lmn__agree_on(world->node_comm, allocate(memory, bytes, err), err);
+    lmn_status status = lmn__agree_on(world->node_comm, NULL, allocate(memory, bytes, err), err);
     if (status != LMN_OK) {
         /* Freeing waits for all ranks of the node, and not all of them have a window. */
         memory->window = MPI_WIN_NULL;

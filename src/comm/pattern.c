@@ -47,6 +47,11 @@ lmn__doubling lmn__doubling_plan(int rank, int size)
     return plan;
 }
 
+int lmn__doubling_round_count(int size)
+{
+    return round_count(size) + (folded_count(size) > 0 ? 2 : 0);
+}
+
 int lmn__doubling_peer(int rank, int size, int round)
 {
     const int n_folded = folded_count(size);

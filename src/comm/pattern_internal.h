@@ -38,6 +38,9 @@ typedef struct lmn__doubling {
 
 lmn__doubling lmn__doubling_plan(int rank, int size);
 
+/** Messages one after the other until every rank has the sum. */
+int lmn__doubling_round_count(int size);
+
 /** The rank with which `rank`, which is not folded, exchanges in `round` 0 .. n_rounds - 1. */
 int lmn__doubling_peer(int rank, int size, int round);
 

@@ -31,6 +31,10 @@ enum { BEATS = 10, MISSED = 3, NAMED_MAX = 4 };
 static const double BEAT_S = 1.0;
 /* A rank that has ended may have said why, and its launcher may be ending us already. */
 static const double GRACE_S = 1.0;
+/* A rank that is asked to end may have a second left. */
+static const double LOOK_S = 0.25;
+/* How long a rank may be silent then. */
+static const double SILENT_S = 5.0;
 
 /* What is known of another rank. */
 typedef struct subject {
@@ -100,15 +104,24 @@ static void add_position(char *text, const lmn__letter *letter)
         letter->step);
 }
 
+/* How long a rank may be silent. */
+static double patience(const lmn_watch *watch)
+{
+    const lmn_watch_options *options = &watch->options;
+    const bool must_end = options->must_end != NULL && options->must_end(options->user);
+    return must_end ? fmin(0.5 * options->seconds, SILENT_S) : options->seconds;
+}
+
 /* "rank 2 on h3 ... : last at X in step 7" for each subject that is late, and how many there are.
  */
 static int describe_silent(const lmn_watch *watch, double now, char *text)
 {
+    const double limit = patience(watch);
     int n_late = 0;
     for (size_t i = 0; i < watch->n_subjects; i++) {
         const subject *s = &watch->subjects[i];
         const bool is_lost = s->lost_at > 0.0 && now - s->lost_at > GRACE_S;
-        const bool is_silent = now - s->heard_at > watch->options.seconds;
+        const bool is_silent = now - s->heard_at > limit;
         if (s->has_left || !(is_lost || is_silent)) {
             continue;
         }
@@ -268,7 +281,7 @@ static bool wait_for_letters(lmn_watch *watch)
         watch->polls[i] = (struct pollfd){.fd = watch->subjects[i].line.fd, .events = POLLIN};
     }
     watch->polls[watch->n_subjects] = (struct pollfd){.fd = watch->stop[0], .events = POLLIN};
-    const int interval_ms = 1 + (int)(watch->interval * 1e3);
+    const int interval_ms = 1 + (int)(fmin(watch->interval, LOOK_S) * 1e3);
     return poll(watch->polls, watch->n_subjects + 1, interval_ms) > 0 &&
            watch->polls[watch->n_subjects].revents != 0;
 }

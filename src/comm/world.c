@@ -235,7 +235,7 @@ lmn_status lmn__world_create_split(MPI_Comm comm, const lmn_logger *log, int nod
     }
     lmn_world *world = NULL;
     status = world_alloc(log, &world, err); /* local: may fail on one rank */
-    status = lmn__agree_on(own, status, err);
+    status = lmn__agree_on(own, NULL, status, err);
     if (status != LMN_OK || world == NULL) {
         lmn_world_destroy(world);
         free_comm(&own, log);
@@ -374,10 +374,7 @@ const lmn_placement *lmn_world_placement(const lmn_world *world)
 lmn_status lmn_world_gather_placements(lmn_world *world, lmn_placement *placements_out,
                                        lmn_error *err)
 {
-    const int bytes = (int)sizeof world->placement;
     const lmn_status status =
-        lmn__mpi_check(MPI_Gather(&world->placement, bytes, MPI_BYTE, placements_out, bytes,
-                                  MPI_BYTE, 0, world->comm),
-                       err, "gather where the ranks run");
+        lmn_world_gather(world, &world->placement, sizeof world->placement, placements_out, err);
     return lmn_agree(world, status, err);
 }

@@ -1,12 +1,11 @@
 /*
- * The arrays of a checkpoint between memory and file, by all ranks at once.
+ * The arrays of a checkpoint from file to memory, by all ranks at once.
  *
- * The file and its datasets exist already, at fixed places, so nothing but array data moves here.
  * Every rank takes part in every transfer, also with nothing to move and also after a failure of
  * its own: what failed is agreed on once, at the end of each phase.
  *
- * A rank's slice of a replicated array is a run of elements in row-major order. HDF5 selects boxes;
- * such a run is made of at most 2 * n_dims - 1 of them.
+ * A run of elements in row-major order is not what HDF5 selects, which is boxes; such a run is made
+ * of at most 2 * n_dims - 1 of them.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -14,12 +13,11 @@
 #include "lamina/memory.h"
 #include "lamina/partition.h"
 
-/* Where to and from where. */
+/* From where, and by whom. */
 typedef struct course {
-    lmn_world *world; /* borrowed */
-    hid_t file;       /* borrowed */
-    lmn__direction direction;
-    const lmn__rows *rows; /* borrowed; NULL when writing */
+    lmn_world *world;      /* borrowed */
+    hid_t file;            /* borrowed */
+    const lmn__rows *rows; /* borrowed */
 } course;
 
 /* One array on its way; none without a dataset. */
@@ -29,7 +27,7 @@ typedef struct transfer {
     hid_t file_space;   /* owned, selected */
     hid_t memory_space; /* owned, selected */
     hid_t type;         /* borrowed */
-    void *data;         /* borrowed; first element that this rank moves */
+    void *data;         /* borrowed; first element that this rank reads */
 } transfer;
 
 /* The largest box that begins at element `first` and holds no more than `count` elements. */
@@ -79,9 +77,8 @@ bool lmn__select_range(hid_t space, const lmn__h5_shape *shape, uint64_t first, 
     return true;
 }
 
-/* Which elements of the file's array this rank moves. */
-static lmn_range file_range(const lmn__state_array *array, const lmn_world *world,
-                            lmn__direction direction)
+/* Which elements of the file's array this rank reads. */
+static lmn_range file_range(const lmn__state_array *array, const lmn_world *world)
 {
     const size_t rank = (size_t)lmn_world_rank(world);
     if (array->kind == LMN_STATE_PER_RANK) {
@@ -90,20 +87,16 @@ static lmn_range file_range(const lmn__state_array *array, const lmn_world *worl
     if (array->kind == LMN_STATE_SLICED) {
         return (lmn_range){.first = array->first, .count = array->count};
     }
-    if (direction == LMN__DIRECTION_READ) {
-        return (lmn_range){.first = 0, .count = array->count};
-    }
-    return lmn_partition(array->count, (size_t)lmn_world_size(world), rank);
+    return (lmn_range){.first = 0, .count = array->count};
 }
 
-static hid_t open_file(const lmn_world *world, const char *path, lmn__direction direction)
+static hid_t open_file(const lmn_world *world, const char *path)
 {
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     hid_t file = H5I_INVALID_HID;
     if (H5Pset_fapl_mpio(access, lmn_world_comm(world), MPI_INFO_NULL) >= 0 &&
         H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0) {
-        const unsigned mode = direction == LMN__DIRECTION_WRITE ? H5F_ACC_RDWR : H5F_ACC_RDONLY;
-        file = H5Fopen(path, mode, access);
+        file = H5Fopen(path, H5F_ACC_RDONLY, access);
     }
     lmn__h5_close(access);
     return file;
@@ -114,18 +107,12 @@ static lmn_status select_part(transfer *item, const course *to, const lmn__state
                               lmn_error *err)
 {
     const lmn__h5_shape shape = lmn__state_file_shape(array, (uint64_t)lmn_world_size(to->world));
-    const lmn_range range = file_range(array, to->world, to->direction);
-    const bool reads_part_of_memory = array->kind == LMN_STATE_REPLICATED &&
-                                      to->direction == LMN__DIRECTION_WRITE && range.count > 0;
-    const size_t skipped = reads_part_of_memory ? range.first : 0;
+    const lmn_range range = file_range(array, to->world);
     const hsize_t memory_dims[1] = {range.count > 0 ? range.count : 1};
     item->file_space = H5Dget_space(item->dataset);
     item->memory_space = H5Screate_simple(1, memory_dims, NULL);
     item->type = lmn__state_memory_type(array->type);
     item->data = array->data;
-    if (skipped > 0) {
-        item->data = (unsigned char *)array->data + skipped * lmn__state_type_bytes(array->type);
-    }
     const bool is_selected =
         item->dataset >= 0 &&
         lmn__select_range(item->file_space, &shape, range.first, range.count) &&
@@ -135,14 +122,13 @@ static lmn_status select_part(transfer *item, const course *to, const lmn__state
 
 static bool cuts_anew(const course *to, const lmn__state_array *array)
 {
-    return to->rows != NULL && to->rows->rule != LMN__ROWS_STAY &&
-           array->kind == LMN_STATE_PER_RANK;
+    return to->rows->rule != LMN__ROWS_STAY && array->kind == LMN_STATE_PER_RANK;
 }
 
 static lmn_status prepare(transfer *item, const course *to, const lmn__state_array *array,
                           lmn_error *err)
 {
-    if (to->rows != NULL && !lmn__array_is_read(to->file, array, to->rows)) {
+    if (!lmn__array_is_read(to->file, array, to->rows)) {
         return LMN_OK;
     }
     item->dataset = H5Dopen2(to->file, array->name, H5P_DEFAULT);
@@ -186,14 +172,9 @@ static lmn_status move_one(const transfer *item, const course *to, const lmn__st
         return lmn__checkpoint_read_rows(item->dataset, array, to->rows, lmn_world_rank(to->world),
                                          lmn_world_size(to->world), err);
     }
-    const bool writes = to->direction == LMN__DIRECTION_WRITE;
-    const herr_t code = writes ? H5Dwrite(item->dataset, item->type, item->memory_space,
-                                          item->file_space, how, item->data)
-                               : H5Dread(item->dataset, item->type, item->memory_space,
-                                         item->file_space, how, item->data);
-    return code >= 0 ? LMN_OK
-                     : lmn__h5_error(err, LMN_ERR_IO, "cannot %s '%s'", writes ? "write" : "read",
-                                     array->name);
+    const herr_t code =
+        H5Dread(item->dataset, item->type, item->memory_space, item->file_space, how, item->data);
+    return code >= 0 ? LMN_OK : lmn__h5_error(err, LMN_ERR_IO, "cannot read '%s'", array->name);
 }
 
 /* Collective: goes through all arrays whatever happens. Returns this rank's own outcome. */
@@ -232,11 +213,11 @@ static lmn_status transfer_opened(const course *to, const lmn_state *state, lmn_
     return lmn_agree(to->world, status, err);
 }
 
-lmn_status lmn__checkpoint_transfer(lmn_world *world, const char *path, const lmn_state *state,
-                                    lmn__direction direction, const lmn__rows *rows, lmn_error *err)
+lmn_status lmn__checkpoint_load(lmn_world *world, const char *path, const lmn_state *state,
+                                const lmn__rows *rows, lmn_error *err)
 {
-    const hid_t file = open_file(world, path, direction);
-    const course to = {.world = world, .file = file, .direction = direction, .rows = rows};
+    const hid_t file = open_file(world, path);
+    const course to = {.world = world, .file = file, .rows = rows};
     lmn_status status =
         file >= 0 ? LMN_OK : lmn__h5_error(err, LMN_ERR_IO, "cannot open '%s' on all ranks", path);
     status = lmn_agree(world, status, err);

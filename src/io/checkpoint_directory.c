@@ -134,28 +134,24 @@ static bool is_superfluous(const char *path, uint64_t step, uint64_t newest, siz
     return false;
 }
 
-void lmn__checkpoint_prune(const char *directory, uint64_t step, size_t keep, const lmn_logger *log)
+lmn_status lmn__checkpoint_prune(const char *directory, uint64_t step, size_t keep, lmn_error *err)
 {
     uint64_t *steps = NULL;
     size_t count = 0;
-    lmn_error err = lmn_error_none();
     if (keep == 0) {
-        return;
+        return LMN_OK;
     }
-    if (list_steps(directory, &steps, &count, &err) != LMN_OK) {
-        lmn_log_write(log, LMN_LOG_WARN, "old checkpoints stay: %s", err.message);
-        return;
-    }
+    lmn_status status = list_steps(directory, &steps, &count, err);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
         char path[LMN_PATH_BYTES];
-        if (lmn__checkpoint_path(path, directory, steps[i], &err) == LMN_OK &&
+        if (lmn__checkpoint_path(path, directory, steps[i], err) == LMN_OK &&
             is_superfluous(path, steps[i], step, keep, &kept) && unlink(path) != 0) {
-            (void)lmn__io_error(&err, errno, "cannot remove '%s'", path);
-            lmn_log_write(log, LMN_LOG_WARN, "%s", err.message);
+            status = lmn__io_error(err, errno, "cannot remove '%s'", path);
         }
     }
     lmn_free(steps);
+    return status;
 }
 
 /* What to do with each of the checkpoints, which are in order; false when none is complete. */

@@ -270,7 +270,7 @@ lmn_status lmn_checkpoint_read(lmn_world *world, const char *path, lmn_state *st
         const lmn__rows rows = rows_behind(values, state->numbers.count);
         state->ranks_read = rows.ranks;
         state->was_cut_anew = rows.rule != LMN__ROWS_STAY;
-        status = lmn__checkpoint_transfer(world, path, state, LMN__DIRECTION_READ, &rows, err);
+        status = lmn__checkpoint_load(world, path, state, &rows, err);
     }
     const lmn__state_number *numbers = lmn__state_numbers(state);
     for (size_t i = 0; status == LMN_OK && values != NULL && i < state->numbers.count; i++) {

@@ -17,12 +17,10 @@
 #include "lamina/memory.h"
 #include "lamina/partition.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <xxhash.h>
 
@@ -131,7 +129,7 @@ static size_t n_parts(const sealed_file *file)
     return file->n_blocks < LMN_DAMAGE_MAX ? file->n_blocks : LMN_DAMAGE_MAX;
 }
 
-static lmn_status cut_into_blocks(sealed_file *file, lmn_error *err)
+static void cut(sealed_file *file)
 {
     const uint64_t bytes = file->length - LMN__SEAL_BYTES;
     file->block = file->version < VERSION_WITH_PARTS ? BLOCK_BYTES : BLOCK_BYTES_MIN;
@@ -139,6 +137,11 @@ static lmn_status cut_into_blocks(sealed_file *file, lmn_error *err)
         file->block *= 2;
     }
     file->n_blocks = (size_t)((bytes + file->block - 1) / file->block);
+}
+
+static lmn_status cut_into_blocks(sealed_file *file, lmn_error *err)
+{
+    cut(file);
     file->hashes = lmn_alloc(file->n_blocks, sizeof *file->hashes, err);
     return file->hashes == NULL ? LMN_ERR_MEMORY : LMN_OK;
 }
@@ -223,14 +226,11 @@ static lmn_status make_seal(const sealed_file *file, lmn__seal *seal_out, lmn_er
 
 /* The ranks' shares of the hashes put together. Collective, and agreed on.
  * status  what opening the file gave on this rank */
-static lmn_status hash_together(lmn_world *world, lmn_status status, sealed_file *file, int flush,
+static lmn_status hash_together(lmn_world *world, lmn_status status, sealed_file *file,
                                 lmn_error *err)
 {
     if (status == LMN_OK) {
         status = cut_into_blocks(file, err);
-    }
-    if (status == LMN_OK && flush != 0 && fsync(file->fd) != 0) {
-        status = lmn__io_error(err, errno, "cannot flush '%s' to the disk", file->path);
     }
     status = lmn_agree(world, status, err);
     if (status == LMN_OK) {
@@ -249,16 +249,23 @@ static lmn_status hash_together(lmn_world *world, lmn_status status, sealed_file
     return status;
 }
 
-lmn_status lmn__seal_compute(lmn_world *world, const char *path, int flush, lmn__seal *seal_out,
-                             lmn_error *err)
+lmn__blocks lmn__seal_blocks(uint64_t length)
 {
-    sealed_file file = {.path = path, .fd = -1, .version = LMN__CHECKPOINT_VERSION};
-    lmn_status status = hash_together(world, sealed_open(&file, err), &file, flush, err);
-    if (status == LMN_OK) {
-        status = lmn_agree(world, make_seal(&file, seal_out, err), err);
-    }
-    sealed_close(&file);
-    return status;
+    sealed_file file = {.version = LMN__CHECKPOINT_VERSION, .length = length};
+    cut(&file);
+    return (lmn__blocks){.length = length, .bytes = file.block, .count = file.n_blocks};
+}
+
+/* A file that is read writes them. NOLINTNEXTLINE(readability-non-const-parameter) */
+lmn_status lmn__seal_make(const lmn__blocks *blocks, uint64_t *hashes, lmn__seal *seal_out,
+                          lmn_error *err)
+{
+    const sealed_file file = {.version = LMN__CHECKPOINT_VERSION,
+                              .length = blocks->length,
+                              .block = blocks->bytes,
+                              .n_blocks = blocks->count,
+                              .hashes = hashes};
+    return make_seal(&file, seal_out, err);
 }
 
 /* What a seal's text says about version and length, compared with what is there. */
@@ -326,7 +333,7 @@ lmn_status lmn__seal_check(lmn_world *world, const char *path, lmn_error *err)
     sealed_file file = {.path = path, .fd = -1};
     lmn__seal carried = {{0}};
     lmn_status status = open_with_seal(&file, &carried, err);
-    status = hash_together(world, status, &file, 0, err);
+    status = hash_together(world, status, &file, err);
     if (status == LMN_OK) {
         status = lmn_agree(world, compare_seals(&file, &carried, err), err);
     }

@@ -40,13 +40,20 @@ typedef struct lmn__seal {
     char bytes[LMN__SEAL_BYTES];
 } lmn__seal;
 
-/**
- * Work out the seal that fits the file, all ranks sharing the reading. Each rank first flushes what
- * it wrote to the file when `flush` is not 0.
- * Collective. Errors, the same on all ranks: LMN_ERR_IO, LMN_ERR_FORMAT, LMN_ERR_MEMORY.
- */
-lmn_status lmn__seal_compute(lmn_world *world, const char *path, int flush, lmn__seal *seal_out,
-                             lmn_error *err) LMN_NODISCARD;
+/** How the bytes behind the seal are cut: block i begins at LMN__SEAL_BYTES + i * bytes. */
+typedef struct lmn__blocks {
+    uint64_t length; /* of the file, bytes */
+    size_t bytes;    /* of a block; the last may be short */
+    size_t count;
+} lmn__blocks;
+
+/** The blocks of a file of `length` > LMN__SEAL_BYTES bytes that is to be sealed. */
+lmn__blocks lmn__seal_blocks(uint64_t length);
+
+/** The seal that fits a file whose blocks have these hashes [count], lmn_hash64 with seed 0.
+ * Errors: LMN_ERR_MEMORY. */
+lmn_status lmn__seal_make(const lmn__blocks *blocks, uint64_t *hashes, lmn__seal *seal_out,
+                          lmn_error *err) LMN_NODISCARD;
 
 /** Compare the file's seal with the one that fits, all ranks sharing the reading. Collective. */
 lmn_status lmn__seal_check(lmn_world *world, const char *path, lmn_error *err) LMN_NODISCARD;

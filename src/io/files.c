@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define COPY_BYTES ((size_t)1 << 20)
@@ -88,6 +87,17 @@ lmn_status lmn__file_length(int fd, const char *path, uint64_t *bytes_out, lmn_e
     }
     *bytes_out = (uint64_t)info.st_size;
     return LMN_OK;
+}
+
+lmn_status lmn__file_length_of(const char *path, uint64_t *bytes_out, lmn_error *err)
+{
+    int fd = -1;
+    lmn_status status = lmn__file_open_read(path, &fd, err);
+    if (status == LMN_OK) {
+        status = lmn__file_length(fd, path, bytes_out, err);
+        lmn__file_close(fd);
+    }
+    return status;
 }
 
 lmn_status lmn__file_read_at(int fd, const char *path, uint64_t offset, void *data, size_t bytes,
@@ -192,29 +202,6 @@ lmn_status lmn__file_copy(const char *from, const char *to, lmn_error *err)
     return status;
 }
 
-lmn_status lmn__file_reserve(const char *path, uint64_t bytes, lmn_error *err)
-{
-    const int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0) {
-        return lmn__io_error(err, errno, "cannot open '%s' for writing", path);
-    }
-    struct statvfs disk;
-    const uint64_t free_bytes =
-        fstatvfs(fd, &disk) == 0 ? (uint64_t)disk.f_bavail * (uint64_t)disk.f_frsize : 0;
-    int code = 0;
-    do {
-        code = posix_fallocate(fd, 0, (off_t)bytes);
-    } while (code == EINTR);
-    code = close_written(fd, code);
-    if (code == 0) {
-        return LMN_OK;
-    }
-    return lmn__io_error(err, code,
-                         "no space for '%s': it needs %" PRIu64 " bytes and %" PRIu64
-                         " are free; make room or choose another directory",
-                         path, bytes, free_bytes);
-}
-
 static int sync_path(const char *path, int flags)
 {
     const int fd = open(path, flags | O_CLOEXEC);
@@ -245,6 +232,12 @@ lmn_status lmn__file_publish(const char *part, const char *path, lmn_error *err)
     return LMN_OK;
 }
 
+bool lmn__directory_exists(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
 lmn_status lmn__directory_create(const char *path, lmn_error *err)
 {
     char whole[LMN_PATH_BYTES];
@@ -262,9 +255,7 @@ lmn_status lmn__directory_create(const char *path, lmn_error *err)
         }
         whole[i] = path[i];
     }
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) {
-        return lmn__io_error(err, ENOTDIR, "cannot use the directory '%s'", path);
-    }
-    return LMN_OK;
+    return lmn__directory_exists(path)
+               ? LMN_OK
+               : lmn__io_error(err, ENOTDIR, "cannot use the directory '%s'", path);
 }

@@ -9,6 +9,7 @@
 #include "lamina/checkpoint.h"
 #include "lamina/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,9 @@ void lmn__file_close(int fd);
 lmn_status lmn__file_length(int fd, const char *path, uint64_t *bytes_out,
                             lmn_error *err) LMN_NODISCARD;
 
+/** The same of a file that is not open. */
+lmn_status lmn__file_length_of(const char *path, uint64_t *bytes_out, lmn_error *err) LMN_NODISCARD;
+
 /** Read exactly `bytes` bytes at `offset`. Errors: LMN_ERR_IO; LMN_ERR_FORMAT at the file's end. */
 lmn_status lmn__file_read_at(int fd, const char *path, uint64_t offset, void *data, size_t bytes,
                              lmn_error *err) LMN_NODISCARD;
@@ -47,12 +51,25 @@ lmn_status lmn__file_copy(const char *from, const char *to, lmn_error *err) LMN_
 
 /**
  * Make sure that the disk holds the existing file's first `bytes` bytes, so that writing them later
- * cannot fail for lack of space. Errors: LMN_ERR_IO with the space needed and the space there is.
+ * cannot fail for lack of space. File systems that cannot promise that are left to say so when they
+ * are written to. Errors: LMN_ERR_IO with the space needed and the space there is.
  */
 lmn_status lmn__file_reserve(const char *path, uint64_t bytes, lmn_error *err) LMN_NODISCARD;
 
+/** Let the system begin to move these bytes to the disk, and do not wait. A hint: cannot fail. */
+void lmn__file_start_flush(int fd, uint64_t offset, uint64_t bytes);
+
+/**
+ * Wait until these bytes have left for the disk, where the system can tell; they are safe only
+ * after fsync. forget: memory need not hold them any longer, either. Returns 0 or the error number.
+ */
+int lmn__file_end_flush(int fd, uint64_t offset, uint64_t bytes, bool forget);
+
 /** Flush `part` to the disk, rename it to `path`, and flush the directory. */
 lmn_status lmn__file_publish(const char *part, const char *path, lmn_error *err) LMN_NODISCARD;
+
+/** Whether `path` leads to a directory. */
+bool lmn__directory_exists(const char *path);
 
 /** Create a directory and what leads to it, where missing. */
 lmn_status lmn__directory_create(const char *path, lmn_error *err) LMN_NODISCARD;

@@ -65,9 +65,6 @@ struct lmn_reader {
 
 /* ---- the thread's side ---- */
 
-/* Epochs of shards have rounds of the permutation that no other rank has, nor the whole split. */
-#define SHARD_ROUND_BITS 40
-
 static uint64_t split_count(const lmn_reader *reader)
 {
     if (reader->options.shard != NULL) {
@@ -80,14 +77,10 @@ static uint64_t split_count(const lmn_reader *reader)
 static size_t choose_of_shard(lmn_reader *reader, uint64_t batch)
 {
     const lmn_shard *shard = reader->options.shard;
-    const uint64_t first = batch * reader->mine.count;
+    const uint64_t first = (batch - shard->first_batch) * reader->mine.count;
     for (size_t i = 0; i < reader->mine.count; i++) {
-        const uint64_t epoch = (first + i) / shard->count;
-        const uint64_t round = ((shard->rank + 1) << SHARD_ROUND_BITS) + epoch;
-        const uint64_t place =
-            lmn_permute(reader->options.seed, round, (first + i) % shard->count, shard->count);
-        reader->epochs[i] = epoch;
-        reader->samples[i] = shard->samples == NULL ? shard->first + place : shard->samples[place];
+        reader->samples[i] =
+            lmn_shard_sample(shard, reader->options.seed, first + i, &reader->epochs[i]);
     }
     return reader->mine.count;
 }

@@ -12,12 +12,14 @@
 #include "lamina/memory.h"
 #include "results_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 #include <hdf5_hl.h>
 
-/* Values of one column that are stored together. */
+/* Values of one column that are stored together, and of these in one row where its width varies. */
 #define CHUNK_VALUES 1024
+#define CHUNK_ACROSS 64
 
 static lmn_status column_path(const lmn_table *table, size_t index, char path_out[LMN_PATH_BYTES],
                               lmn_error *err)
@@ -76,20 +78,46 @@ static lmn_status write_entry(hid_t file, const lmn__entry *entry, lmn_error *er
                : write_attribute(file, entry, err);
 }
 
+static bool varies(const lmn_column *column)
+{
+    return column->type == LMN_COLUMN_F32_EACH;
+}
+
+static int dims_of(const lmn_column *column)
+{
+    return column->width > 1 || varies(column) ? 2 : 1;
+}
+
+static hid_t file_type(const lmn_column *column)
+{
+    return varies(column)                   ? H5T_IEEE_F32LE
+           : column->type == LMN_COLUMN_F64 ? H5T_IEEE_F64LE
+                                            : H5T_STD_U64LE;
+}
+
+static hid_t cell_type(const lmn_column *column)
+{
+    return column->type == LMN_COLUMN_U64 ? H5T_NATIVE_UINT64 : H5T_NATIVE_DOUBLE;
+}
+
 /* Chunked, so that rows can be added; [rows] or [rows, width]. */
 static hid_t create_column(hid_t group, const lmn_column *column)
 {
-    const int n_dims = column->width > 1 ? 2 : 1;
+    static const float nobody = NAN;
+    const int n_dims = dims_of(column);
     const hsize_t dims[2] = {0, column->width};
-    const hsize_t most[2] = {H5S_UNLIMITED, column->width};
-    const hsize_t rows = column->width < CHUNK_VALUES ? CHUNK_VALUES / column->width : 1;
-    const hsize_t chunk[2] = {rows, column->width};
-    const hid_t type = column->type == LMN_COLUMN_F64 ? H5T_IEEE_F64LE : H5T_STD_U64LE;
+    const hsize_t most[2] = {H5S_UNLIMITED, varies(column) ? H5S_UNLIMITED : column->width};
+    const hsize_t across =
+        varies(column) && column->width > CHUNK_ACROSS ? CHUNK_ACROSS : column->width;
+    const hsize_t rows = across < CHUNK_VALUES ? CHUNK_VALUES / across : 1;
+    const hsize_t chunk[2] = {rows, across};
     const hid_t space = H5Screate_simple(n_dims, dims, most);
     const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
     hid_t dataset = H5I_INVALID_HID;
-    if (H5Pset_chunk(creation, n_dims, chunk) >= 0) {
-        dataset = H5Dcreate2(group, column->name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    if (H5Pset_chunk(creation, n_dims, chunk) >= 0 &&
+        (!varies(column) || H5Pset_fill_value(creation, H5T_NATIVE_FLOAT, &nobody) >= 0)) {
+        dataset = H5Dcreate2(group, column->name, file_type(column), space, H5P_DEFAULT, creation,
+                             H5P_DEFAULT);
     }
     lmn__h5_close(creation);
     lmn__h5_close(space);
@@ -133,27 +161,41 @@ static lmn_status create_columns(hid_t group, const lmn_table *table, lmn_error 
     return status == LMN_OK ? lmn__h5_write_text(group, "columns", table->layout, err) : status;
 }
 
+/* The column's width in the file, after rows of another width, too; 0 when it cannot be told. */
+static hsize_t common_width(hid_t dataset, const lmn_column *column)
+{
+    lmn__h5_shape shape = {0};
+    if (!varies(column)) {
+        return column->width;
+    }
+    if (lmn__h5_shape_of(dataset, &shape, NULL) != LMN_OK || shape.n_dims != 2) {
+        return 0;
+    }
+    return shape.dims[1] > column->width ? shape.dims[1] : column->width;
+}
+
 /* Cut the column down to the rows that stay, and add those that wait. */
 static bool extend_column(hid_t dataset, const lmn_table *table, size_t index)
 {
     const lmn_column *column = &table->columns[index];
-    const hsize_t dims[2] = {table->kept_rows + table->waiting, column->width};
-    if (H5Dset_extent(dataset, dims) < 0) {
+    const hsize_t width = common_width(dataset, column);
+    const hsize_t kept[2] = {table->kept_rows, width};
+    const hsize_t dims[2] = {table->kept_rows + table->waiting, width};
+    /* In two moves: what a narrower row does not overwrite must go first. */
+    if (width == 0 || H5Dset_extent(dataset, kept) < 0 || H5Dset_extent(dataset, dims) < 0) {
         return false;
     }
     if (table->waiting == 0) {
         return true;
     }
-    const int n_dims = column->width > 1 ? 2 : 1;
     const hsize_t start[2] = {table->kept_rows, 0};
     const hsize_t count[2] = {table->waiting, column->width};
     const hid_t space = H5Dget_space(dataset);
-    const hid_t memory = H5Screate_simple(n_dims, count, NULL);
-    const hid_t type = column->type == LMN_COLUMN_F64 ? H5T_NATIVE_DOUBLE : H5T_NATIVE_UINT64;
+    const hid_t memory = H5Screate_simple(dims_of(column), count, NULL);
     const lmn_cell *cells = table->cells + table->capacity * lmn__table_offset(table, index);
     const bool is_written =
         H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
-        H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, cells) >= 0;
+        H5Dwrite(dataset, cell_type(column), memory, space, H5P_DEFAULT, cells) >= 0;
     lmn__h5_close(memory);
     lmn__h5_close(space);
     return is_written;

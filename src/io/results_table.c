@@ -47,6 +47,9 @@ static lmn_status check_columns(const char *group, const lmn_column *columns, si
                                    group);
 }
 
+static const char *const type_names[] = {
+    [LMN_COLUMN_F64] = "f64", [LMN_COLUMN_U64] = "u64", [LMN_COLUMN_F32_EACH] = "f32"};
+
 /* "step u64, loss f64, levels u64[8]": what a resumed file must have as well. */
 static lmn_status describe_layout(lmn_table *table, lmn_error *err)
 {
@@ -59,13 +62,14 @@ static lmn_status describe_layout(lmn_table *table, lmn_error *err)
     size_t used = 0;
     for (size_t i = 0; i < table->n_columns; i++) {
         const lmn_column *column = &table->columns[i];
-        const char *type = column->type == LMN_COLUMN_F64 ? "f64" : "u64";
         char width[32] = "";
-        if (column->width > 1) {
+        if (column->type == LMN_COLUMN_F32_EACH) {
+            (void)snprintf(width, sizeof width, "[]");
+        } else if (column->width > 1) {
             (void)snprintf(width, sizeof width, "[%zu]", column->width);
         }
         used += (size_t)snprintf(table->layout + used, capacity - used, "%s%s %s%s",
-                                 i == 0 ? "" : ", ", column->name, type, width);
+                                 i == 0 ? "" : ", ", column->name, type_names[column->type], width);
     }
     return LMN_OK;
 }

@@ -251,6 +251,7 @@ lmn_status lmn_shard_create(const lmn_dataset *dataset, const lmn_sharding *shar
 void lmn_shard_destroy(lmn_shard *shard)
 {
     lmn_free(shard->samples);
+    lmn_free(shard->lead);
     *shard = (lmn_shard){0};
 }
 

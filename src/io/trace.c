@@ -2,8 +2,7 @@
  * Traces: noting spans, and writing those of all ranks into one file.
  *
  * Rank 0 writes; the others send it their spans one rank after the other, so it never holds more
- * than those of one rank. The distance between two clocks is taken from the fastest of several
- * round trips, as half of it is then the least that a message takes (D. L. Mills, RFC 5905).
+ * than those of one rank.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -14,14 +13,13 @@
 #include "lamina/memory.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <mpi.h>
 
-enum { NAME_BYTES = 32, ROUND_TRIPS = 16, TAG = 0 };
+enum { NAME_BYTES = 32, TAG = 0 };
 
 /* Sent as bytes: ranks of one run are programs of one build. */
 typedef struct span {
@@ -90,44 +88,6 @@ static lmn_status check(int code, lmn_error *err)
     return code == MPI_SUCCESS
                ? LMN_OK
                : lmn_error_set(err, LMN_ERR_COMM, "MPI failed while a trace was put together");
-}
-
-/* What rank 0 knows when it answers a rank: its own clock. */
-static lmn_status answer_clock(MPI_Comm comm, int rank, lmn_error *err)
-{
-    lmn_status status = LMN_OK;
-    for (int i = 0; i < ROUND_TRIPS && status == LMN_OK; i++) {
-        double now = 0.0;
-        status = check(MPI_Recv(&now, 1, MPI_DOUBLE, rank, TAG, comm, MPI_STATUS_IGNORE), err);
-        now = lmn_clock_seconds();
-        if (status == LMN_OK) {
-            status = check(MPI_Send(&now, 1, MPI_DOUBLE, rank, TAG, comm), err);
-        }
-    }
-    return status;
-}
-
-/* Seconds to add to this rank's clock to have that of rank 0. */
-static lmn_status ask_clock(MPI_Comm comm, double *offset_out, lmn_error *err)
-{
-    double fastest = (double)INFINITY;
-    for (int i = 0; i < ROUND_TRIPS; i++) {
-        const double sent = lmn_clock_seconds();
-        double there = 0.0;
-        lmn_status status = check(MPI_Send(&sent, 1, MPI_DOUBLE, 0, TAG, comm), err);
-        if (status == LMN_OK) {
-            status = check(MPI_Recv(&there, 1, MPI_DOUBLE, 0, TAG, comm, MPI_STATUS_IGNORE), err);
-        }
-        if (status != LMN_OK) {
-            return status;
-        }
-        const double back = lmn_clock_seconds();
-        if (back - sent < fastest) {
-            fastest = back - sent;
-            *offset_out = there - (sent + back) / 2.0;
-        }
-    }
-    return LMN_OK;
 }
 
 /* The file under way. After an error nothing more is written, but rank 0 goes on taking part. */
@@ -243,10 +203,7 @@ static lmn_status collect(lmn_world *world, writer *w, lmn_error *err)
     MPI_Comm comm = lmn_world_comm(world);
     lmn_status status = LMN_OK;
     for (int rank = 1; rank < lmn_world_size(world) && status == LMN_OK; rank++) {
-        status = answer_clock(comm, rank, err);
-        if (status == LMN_OK) {
-            status = receive_spans(comm, rank, w, err);
-        }
+        status = receive_spans(comm, rank, w, err);
     }
     return status;
 }
@@ -260,26 +217,33 @@ static double earliest(const lmn_trace *trace)
     return start;
 }
 
+/* On rank 0. */
+static lmn_status write_all(lmn_world *world, const lmn_trace *trace, const char *path,
+                            lmn_error *err)
+{
+    writer w = {.is_first = true, .origin = earliest(trace)};
+    open_file(&w, path);
+    write_process_name(&w, 0);
+    for (size_t i = 0; i < trace->count; i++) {
+        write_span(&w, &trace->spans[i], 0);
+    }
+    const lmn_status status = collect(world, &w, err);
+    const lmn_status closed = close_file(&w, path, status == LMN_OK ? err : NULL);
+    return status == LMN_OK ? closed : status;
+}
+
 lmn_status lmn_trace_write(lmn_world *world, const lmn_trace *trace, const char *path,
                            lmn_error *err)
 {
-    lmn_status status = LMN_OK;
+    lmn_clock_offset offset;
+    lmn_status status = lmn_world_compare_clocks(world, &offset, err);
+    if (status != LMN_OK) {
+        return status;
+    }
     if (lmn_world_rank(world) == 0) {
-        writer w = {.is_first = true, .origin = earliest(trace)};
-        open_file(&w, path);
-        write_process_name(&w, 0);
-        for (size_t i = 0; i < trace->count; i++) {
-            write_span(&w, &trace->spans[i], 0);
-        }
-        status = collect(world, &w, err);
-        const lmn_status closed = close_file(&w, path, status == LMN_OK ? err : NULL);
-        status = status == LMN_OK ? closed : status;
+        status = write_all(world, trace, path, err);
     } else {
-        double offset = 0.0;
-        status = ask_clock(lmn_world_comm(world), &offset, err);
-        if (status == LMN_OK) {
-            status = send_spans(lmn_world_comm(world), trace, offset, err);
-        }
+        status = send_spans(lmn_world_comm(world), trace, offset.seconds, err);
     }
     return status == LMN_ERR_COMM ? status : lmn_agree(world, status, err);
 }

@@ -72,6 +72,11 @@ static lmn_status take_memory(lmn__convex_channel *channel, lmn_error *err)
 static lmn_status prepare(lmn__convex_channel *channel, lmn_error *err)
 {
     const lmn_convex_problem *problem = channel->problem;
+    if (lmn_compressor_family_count(channel->compressor) > 1) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "nothing chooses between families for a convex problem: name one "
+                             "compressor, not several joined by '+'");
+    }
     const int workers_max = lmn_compressor_ranks_max(channel->compressor);
     if (problem->workers > (size_t)workers_max) {
         return lmn_error_set(err, LMN_ERR_USAGE,
@@ -79,8 +84,9 @@ static lmn_status prepare(lmn__convex_channel *channel, lmn_error *err)
                              workers_max, problem->workers);
     }
     /* Memory of single layers in lines of its own, so that it is as aligned as all. */
-    channel->memory_count =
-        lmn_align_up_f32(lmn_compressor_memory_of(channel->compressor, channel->shape).count);
+    const lmn_compressor_memory memory =
+        lmn_compressor_memory_of(channel->compressor, channel->shape);
+    channel->memory_count = lmn_align_up_f32(has_rounds(channel) ? memory.shared : memory.own);
     channel->scratch_bytes =
         lmn_align_up(lmn_compressor_scratch_bytes(channel->compressor, channel->shape));
     channel->round_bytes = has_rounds(channel) ? largest_round(channel) : 0;

@@ -20,33 +20,65 @@ bool lmn__may_have_level(const lmn_reducer *reducer, const lmn__layer *layer, si
                              level == lmn_compressor_static_level(reducer->compressor));
 }
 
-bool lmn__may_be_compressed(const lmn_reducer *reducer, const lmn__layer *layer)
+bool lmn__may_travel_at(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
+                        lmn_combine way)
+{
+    return lmn_compressor_combine(reducer->compressor, level) == way &&
+           lmn__may_have_level(reducer, layer, level) &&
+           lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level) == level;
+}
+
+bool lmn__may_travel_by(const lmn_reducer *reducer, const lmn__layer *layer, lmn_combine way)
 {
     const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
     for (size_t level = 1; level < n_levels; level++) {
-        if (lmn__may_have_level(reducer, layer, level) &&
-            lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), level) != 0) {
+        if (lmn__may_travel_at(reducer, layer, level, way)) {
             return true;
         }
     }
     return false;
 }
 
-bool lmn__bucket_may_be_compressed(const lmn_reducer *reducer, const lmn__bucket *bucket)
+bool lmn__may_be_compressed(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    return lmn__may_travel_by(reducer, layer, LMN_COMBINE_SPARSE) ||
+           lmn__may_travel_by(reducer, layer, LMN_COMBINE_SLICED) ||
+           lmn__may_travel_by(reducer, layer, LMN_COMBINE_ROUNDS);
+}
+
+bool lmn__bucket_may_travel_by(const lmn_reducer *reducer, const lmn__bucket *bucket,
+                               lmn_combine way)
 {
     for (size_t place = 0; place < bucket->layer_count; place++) {
         const size_t layer = reducer->order[bucket->first_layer + place];
-        if (lmn__may_be_compressed(reducer, &reducer->layers[layer])) {
+        if (lmn__may_travel_by(reducer, &reducer->layers[layer], way)) {
             return true;
         }
     }
     return false;
 }
 
-bool lmn__layer_has_memory(const lmn_reducer *reducer, const lmn__layer *layer)
+bool lmn__compresses(const lmn_reducer *reducer)
 {
-    return reducer->way != NULL && layer->memory_kind.count > 0 &&
-           lmn__may_be_compressed(reducer, layer);
+    return lmn_compressor_level_count(reducer->compressor) > 1;
+}
+
+const lmn__exchange_kind *lmn__way_of(const lmn_reducer *reducer, size_t level)
+{
+    return reducer->ways[lmn_compressor_combine(reducer->compressor, level)];
+}
+
+bool lmn__way_writes_state(const lmn_reducer *reducer, const lmn__exchange_kind *way, size_t state)
+{
+    return !way->needs_vectors &&
+           (!way->sends_entries || lmn_feedback_rewrites(reducer->feedback, state));
+}
+
+lmn_compressor_memory lmn__layer_memory(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    return lmn__may_be_compressed(reducer, layer)
+               ? lmn_compressor_memory_of(reducer->compressor, lmn__layer_shape(layer))
+               : (lmn_compressor_memory){.own = 0, .shared = 0};
 }
 
 size_t lmn__bucket_driven(const lmn__bucket *bucket)
@@ -61,9 +93,11 @@ int lmn__team_world_rank(const lmn_reducer *reducer, int rank)
 
 bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer)
 {
-    const lmn__exchange_kind *kind = reducer->way;
-    return !layer->small && lmn_feedback_tracks(reducer->feedback) &&
-           (kind == NULL || !kind->keeps_mean);
+    bool is_kept = !lmn__compresses(reducer);
+    for (size_t way = LMN_COMBINE_SUM + 1; way < LMN__WAYS; way++) {
+        is_kept = is_kept || (reducer->ways[way] != NULL && !reducer->ways[way]->keeps_mean);
+    }
+    return is_kept && !layer->small && lmn_feedback_tracks(reducer->feedback);
 }
 
 bool lmn__is_finite_vector(const float *values, size_t count)

@@ -318,7 +318,8 @@ static lmn_status restored(const lmn__exchange *exchange, lmn_error *err)
     return LMN_OK;
 }
 
-const lmn__exchange_kind lmn__exchange_balanced = {.sends_entries = true,
+const lmn__exchange_kind lmn__exchange_balanced = {.combine = LMN_COMBINE_SPARSE,
+                                                   .sends_entries = true,
                                                    .wire_bytes = wire_bytes,
                                                    .scratch_bytes = scratch_bytes,
                                                    .create = create,

@@ -31,27 +31,30 @@ static lmn_status sparse_way(const char *name, const lmn__exchange_kind **kind_o
         "collective '%.64s' does not exist; there are auto, gather, merge and balanced", name);
 }
 
-lmn_status lmn__exchange_kind_of(const lmn_compressor *compressor, const char *collective,
-                                 const lmn__exchange_kind **kind_out, lmn_error *err)
+lmn_status lmn__exchange_ways(const lmn_compressor *compressor, const char *collective,
+                              const lmn__exchange_kind **ways_out, lmn_error *err)
 {
-    const bool has_levels = lmn_compressor_level_count(compressor) > 1;
-    const lmn_combine combine =
-        has_levels ? lmn_compressor_combine(compressor, 1) : LMN_COMBINE_SUM;
-    *kind_out = NULL;
+    const lmn__exchange_kind *all[LMN__WAYS] = {[LMN_COMBINE_SUM] = &lmn__exchange_dense,
+                                                [LMN_COMBINE_SLICED] = &lmn__exchange_sliced,
+                                                [LMN_COMBINE_ROUNDS] = &lmn__exchange_rounds};
     /* A name that does not exist is told first, whatever the family. */
-    const lmn_status status = sparse_way(collective, kind_out, err);
-    if (status != LMN_OK || combine == LMN_COMBINE_SPARSE) {
+    const lmn_status status = sparse_way(collective, &all[LMN_COMBINE_SPARSE], err);
+    if (status != LMN_OK) {
         return status;
     }
-    if (strcmp(collective, "auto") != 0) {
+    for (size_t way = 0; way < LMN__WAYS; way++) {
+        ways_out[way] = NULL;
+    }
+    for (size_t level = 0; level < lmn_compressor_level_count(compressor); level++) {
+        const lmn_combine way = lmn_compressor_combine(compressor, level);
+        ways_out[way] = all[way];
+    }
+    if (strcmp(collective, "auto") != 0 && ways_out[LMN_COMBINE_SPARSE] == NULL) {
         return lmn_error_set(err, LMN_ERR_USAGE,
                              "collective '%s' carries single entries, which this compressor does "
                              "not send: only auto goes with it",
                              collective);
     }
-    *kind_out = combine == LMN_COMBINE_SLICED   ? &lmn__exchange_sliced
-                : combine == LMN_COMBINE_ROUNDS ? &lmn__exchange_rounds
-                                                : NULL;
     return LMN_OK;
 }
 
@@ -63,11 +66,22 @@ static uint64_t wire_bytes(const lmn_compressor *compressor, int size, lmn_layer
     return gather < merge ? gather : merge;
 }
 
-/* For the levels that the spec names: where levels may change, they change around these. */
+/* The level that the spec names for the first family that sends entries; 0: there is none. */
+static size_t named_level(const lmn_compressor *compressor)
+{
+    for (size_t level = 1; level < lmn_compressor_level_count(compressor); level++) {
+        if (lmn_compressor_combine(compressor, level) == LMN_COMBINE_SPARSE) {
+            return lmn_compressor_named_level(compressor, level);
+        }
+    }
+    return 0;
+}
+
+/* For the level that the spec names: where levels may change, they change around it. */
 static uint64_t bucket_bytes(const lmn_reducer *reducer, const lmn__bucket *bucket,
                              const lmn__exchange_kind *kind)
 {
-    const size_t level = lmn_compressor_static_level(reducer->compressor);
+    const size_t level = named_level(reducer->compressor);
     uint64_t bytes = 0;
     for (size_t place = 0; place < bucket->layer_count; place++) {
         const size_t index = reducer->order[bucket->first_layer + place];
@@ -101,7 +115,8 @@ static size_t scratch_bytes(const lmn_reducer *reducer, const lmn__layer *layer)
 }
 
 /* Only chooses: exchanges that it creates are of the kind chosen. */
-const lmn__exchange_kind lmn__exchange_sparse = {.sends_entries = true,
+const lmn__exchange_kind lmn__exchange_sparse = {.combine = LMN_COMBINE_SPARSE,
+                                                 .sends_entries = true,
                                                  .wire_bytes = wire_bytes,
                                                  .scratch_bytes = scratch_bytes,
                                                  .create = create};

@@ -62,8 +62,7 @@ static size_t largest_segment(const lmn_reducer *reducer, const lmn__layer *laye
     const lmn_layer_shape shape = lmn__layer_shape(layer);
     size_t largest = 0;
     for (size_t level = 1; level < lmn_compressor_level_count(reducer->compressor); level++) {
-        if (lmn__may_have_level(reducer, layer, level) &&
-            lmn__reducer_travel_level(reducer, shape, level) != 0) {
+        if (lmn__may_travel_at(reducer, layer, level, LMN_COMBINE_SPARSE)) {
             const size_t bytes =
                 segment_bytes(lmn_compressor_payload_bytes(reducer->compressor, level, shape));
             largest = bytes > largest ? bytes : largest;
@@ -130,7 +129,7 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
     gather_exchange *self = (gather_exchange *)exchange;
     const frame_header header = {.magic = FRAME_MAGIC,
                                  .version = FRAME_VERSION,
-                                 .segments = (uint16_t)exchange->bucket->compressed_layers,
+                                 .segments = (uint16_t)lmn__carried_count(exchange),
                                  .step = (uint32_t)exchange->reducer->step,
                                  .rank = (uint32_t)exchange->reducer->team.rank};
     memcpy(self->message, &header, sizeof header);
@@ -138,7 +137,7 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
     lmn_status status = LMN_OK;
     for (size_t place = 0; place < exchange->bucket->layer_count && status == LMN_OK; place++) {
         lmn__layer *layer = lmn__bucket_layer(exchange, place);
-        if (layer->travel_level != 0) {
+        if (lmn__carries(exchange, layer)) {
             status = encode_layer(self, layer, err);
         }
     }
@@ -148,7 +147,7 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
 static lmn_status start(lmn__exchange *exchange, bool silent, lmn_error *err)
 {
     const gather_exchange *self = (const gather_exchange *)exchange;
-    if (exchange->bucket->compressed_layers == 0) {
+    if (lmn__carried_count(exchange) == 0) {
         return LMN_OK;
     }
     return lmn_allgatherv_start(self->allgatherv, self->message, silent ? 0 : self->bytes, err);
@@ -164,7 +163,7 @@ static bool header_fits(const gather_exchange *self, int rank, const frame_heade
 {
     const lmn_reducer *reducer = self->head.reducer;
     return header->magic == FRAME_MAGIC && header->version == FRAME_VERSION &&
-           header->segments == self->head.bucket->compressed_layers &&
+           header->segments == lmn__carried_count(&self->head) &&
            header->step == (uint32_t)reducer->step && header->rank == (uint32_t)rank;
 }
 
@@ -205,7 +204,7 @@ static lmn_status check_segments(const gather_exchange *self, int rank, const un
     for (size_t place = 0; place < self->head.bucket->layer_count; place++) {
         const lmn__layer *layer = lmn__bucket_layer(&self->head, place);
         segment_header part;
-        if (layer->travel_level == 0) {
+        if (!lmn__carries(&self->head, layer)) {
             continue;
         }
         if (bytes - *offset < sizeof part) {
@@ -250,7 +249,7 @@ static lmn_status check(const lmn__exchange *exchange, lmn_error *err)
 {
     const gather_exchange *self = (const gather_exchange *)exchange;
     lmn_status status = LMN_OK;
-    const int size = exchange->bucket->compressed_layers > 0 ? exchange->reducer->team.size : 0;
+    const int size = lmn__carried_count(exchange) > 0 ? exchange->reducer->team.size : 0;
     for (int rank = 0; rank < size && status == LMN_OK; rank++) {
         status = check_frame(self, rank, err);
     }
@@ -297,7 +296,7 @@ static void commit(lmn__exchange *exchange)
     }
     for (size_t place = 0; place < exchange->bucket->layer_count; place++) {
         lmn__layer *layer = lmn__bucket_layer(exchange, place);
-        if (layer->travel_level != 0) {
+        if (lmn__carries(exchange, layer)) {
             commit_layer(self, layer);
         }
     }
@@ -323,7 +322,8 @@ static void destroy(lmn__exchange *exchange)
     lmn_free(self);
 }
 
-const lmn__exchange_kind lmn__exchange_gather = {.sends_entries = true,
+const lmn__exchange_kind lmn__exchange_gather = {.combine = LMN_COMBINE_SPARSE,
+                                                 .sends_entries = true,
                                                  .wire_bytes = wire_bytes,
                                                  .create = create,
                                                  .connect = connect,

@@ -1,10 +1,11 @@
 /*
  * Exchanges: how the layers of a bucket become estimates, one file per way.
  *
- * A bucket has a list of exchanges. In every step each of its layers belongs to one of them: to the
- * dense one when it travels at level 0, else to that of the compressor's family (lmn_combine). The
- * reducer drives the list and knows nothing of families. To add a way, write exchange_<way>.c with
- * a constant lmn__exchange_kind and return it from lmn__exchange_kind_of in exchange_choice.c.
+ * A bucket has a list of exchanges, one for each way in which its layers may travel. In every step
+ * each layer belongs to one of them, by the way in which its level combines (lmn_combine): to the
+ * dense one at level 0, else to that of the level's family. The reducer drives the list and knows
+ * nothing of families. To add a way, write exchange_<way>.c with a constant lmn__exchange_kind and
+ * return it from lmn__exchange_ways in exchange_choice.c.
  *
  * In a step an exchange encodes (local, may fail), starts, is moved on until it has nothing to wait
  * for, checks what arrived, and commits (local, cannot fail). Nothing that outlasts the step may
@@ -20,6 +21,7 @@
 
 /** One way; constant. All functions but those said to be may not be NULL. */
 struct lmn__exchange_kind {
+    lmn_combine combine; /* of the levels of layers that it carries */
     /* v is wanted in memory (lmn__layer.vector) until the commit, which advances states in place;
        otherwise encoding pulls v from the source, and states are advanced as it goes. */
     bool needs_vectors;
@@ -84,12 +86,35 @@ extern const lmn__exchange_kind lmn__exchange_rounds;
 lmn_collective *lmn__gather_collective(const lmn__exchange *exchange);
 
 /**
- * The way of a compressor's levels above 0; *kind_out is NULL when it has none.
+ * The ways of a compressor's levels.
  * collective  lmn_reducer_options.collective
- * Errors: LMN_ERR_USAGE (no such collective, or not for this family).
+ * ways_out    [LMN__WAYS] by lmn_combine; NULL: no level combines so
+ * Errors: LMN_ERR_USAGE (no such collective, or not for any of the families).
  */
-lmn_status lmn__exchange_kind_of(const lmn_compressor *compressor, const char *collective,
-                                 const lmn__exchange_kind **kind_out, lmn_error *err) LMN_NODISCARD;
+lmn_status lmn__exchange_ways(const lmn_compressor *compressor, const char *collective,
+                              const lmn__exchange_kind **ways_out, lmn_error *err) LMN_NODISCARD;
+
+/** Whether there are levels above 0. */
+bool lmn__compresses(const lmn_reducer *reducer);
+
+/** The way of a level. */
+const lmn__exchange_kind *lmn__way_of(const lmn_reducer *reducer, size_t level);
+
+/** Whether a layer travels by this exchange in this step. */
+static inline bool lmn__carries(const lmn__exchange *exchange, const lmn__layer *layer)
+{
+    return layer->way == exchange->kind->combine;
+}
+
+/** How many layers of its bucket do. */
+static inline size_t lmn__carried_count(const lmn__exchange *exchange)
+{
+    return exchange->bucket->carried[exchange->kind->combine];
+}
+
+/** Whether an encoder of this way writes a state of the feedback while it walks v; else the state
+ *  is advanced in place, in the commit. */
+bool lmn__way_writes_state(const lmn_reducer *reducer, const lmn__exchange_kind *way, size_t state);
 
 /** Encode the message of a whole layer into job->payload; all of the job but that and its capacity
  *  is filled in. Errors: LMN_ERR_NONFINITE, those of lmn_compressor_encode. */
@@ -103,14 +128,22 @@ lmn__layer *lmn__bucket_layer(const lmn__exchange *exchange, size_t place);
 /** Whether a layer may travel compressed in some step. */
 bool lmn__may_be_compressed(const lmn_reducer *reducer, const lmn__layer *layer);
 
-/** Whether any layer of a bucket may. */
-bool lmn__bucket_may_be_compressed(const lmn_reducer *reducer, const lmn__bucket *bucket);
+/** Whether a layer may travel at this level, compressed and in this way, in some step. */
+bool lmn__may_travel_at(const lmn_reducer *reducer, const lmn__layer *layer, size_t level,
+                        lmn_combine way);
+
+/** The same at any level. */
+bool lmn__may_travel_by(const lmn_reducer *reducer, const lmn__layer *layer, lmn_combine way);
+
+/** The same of any layer of a bucket. */
+bool lmn__bucket_may_travel_by(const lmn_reducer *reducer, const lmn__bucket *bucket,
+                               lmn_combine way);
 
 /** Whether a layer may have this level in some step. */
 bool lmn__may_have_level(const lmn_reducer *reducer, const lmn__layer *layer, size_t level);
 
-/** Whether the compressor keeps memory of a layer. */
-bool lmn__layer_has_memory(const lmn_reducer *reducer, const lmn__layer *layer);
+/** What the compressor keeps of a layer. */
+lmn_compressor_memory lmn__layer_memory(const lmn_reducer *reducer, const lmn__layer *layer);
 
 /** The exchanges of a bucket that this rank drives: all, or none where another rank leads it. */
 size_t lmn__bucket_driven(const lmn__bucket *bucket);
@@ -118,8 +151,15 @@ size_t lmn__bucket_driven(const lmn__bucket *bucket);
 /** The rank in the whole world of a rank of the team, for messages. */
 int lmn__team_world_rank(const lmn_reducer *reducer, int rank);
 
-/** Whether h of a layer is kept in lmn__layer.tracked. */
+/** Whether h of a layer is kept in lmn__layer.tracked. Where some ways keep it so and others in
+ *  slices, it is in slices after a step by such a way (lmn__layer.mean_in_slices). */
 bool lmn__layer_has_mean(const lmn_reducer *reducer, const lmn__layer *layer);
+
+/** Whether the estimate of this step is lmn__layer.average, not `tracked`. */
+static inline bool lmn__estimate_is_average(const lmn__layer *layer)
+{
+    return layer->tracked == NULL || layer->way == LMN_COMBINE_SLICED;
+}
 
 /** Whether no value [count] is NaN or infinity. */
 bool lmn__is_finite_vector(const float *values, size_t count);

@@ -165,7 +165,8 @@ static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchang
     return lmn__owners_create(&rule, reducer, bucket, exchange_out, err);
 }
 
-const lmn__exchange_kind lmn__exchange_merge = {.sends_entries = true,
+const lmn__exchange_kind lmn__exchange_merge = {.combine = LMN_COMBINE_SPARSE,
+                                                .sends_entries = true,
                                                 .wire_bytes = wire_bytes,
                                                 .scratch_bytes = scratch_bytes,
                                                 .create = create,

@@ -94,8 +94,7 @@ static void add_capacities(rounds_exchange *self, const lmn__layer *layer)
     const lmn_layer_shape shape = lmn__layer_shape(layer);
     size_t most[ROUNDS_MAX][REDUCTIONS] = {{0}};
     for (size_t level = 1; level < lmn_compressor_level_count(reducer->compressor); level++) {
-        if (lmn__may_have_level(reducer, layer, level) &&
-            lmn__reducer_travel_level(reducer, shape, level) != 0) {
+        if (lmn__may_travel_at(reducer, layer, level, LMN_COMBINE_ROUNDS)) {
             add_level(reducer->compressor, shape, level, most);
         }
     }
@@ -135,7 +134,7 @@ static lmn_status take_layers(rounds_exchange *self, lmn_error *err)
     }
     for (size_t place = 0; place < bucket->layer_count; place++) {
         lmn__layer *layer = lmn__bucket_layer(&self->head, place);
-        if (!lmn__may_be_compressed(reducer, layer)) {
+        if (!lmn__may_travel_by(reducer, layer, LMN_COMBINE_ROUNDS)) {
             continue;
         }
         rounds_layer *entry = &self->layers[self->n_layers++];
@@ -153,7 +152,7 @@ static lmn_status take_layers(rounds_exchange *self, lmn_error *err)
 static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
                          lmn_error *err)
 {
-    if (!bucket->leads || !lmn__bucket_may_be_compressed(reducer, bucket)) {
+    if (!bucket->leads || !lmn__bucket_may_travel_by(reducer, bucket, LMN_COMBINE_ROUNDS)) {
         return LMN_OK;
     }
     rounds_exchange *self = lmn_alloc(1, sizeof *self, err);
@@ -210,7 +209,7 @@ static void place_layer(rounds_exchange *self, rounds_layer *entry)
     entry->job.step = layer->compressed_steps;
     entry->job.stream = lmn__layer_stream(reducer, layer, LMN_STREAM_ALL_RANKS);
     entry->job.vector = layer->vector;
-    entry->job.memory = layer->memory;
+    entry->job.memory = layer->shared_memory;
     layer->message_bytes = 0;
     const size_t n_rounds = lmn_compressor_round_count(reducer->compressor, layer->travel_level);
     for (size_t round = 0; round < n_rounds; round++) {
@@ -224,7 +223,7 @@ static void lay_out(rounds_exchange *self)
         self->channels[i / REDUCTIONS][i % REDUCTIONS].count = 0;
     }
     for (size_t i = 0; i < self->n_layers; i++) {
-        if (self->layers[i].layer->travel_level != 0) {
+        if (lmn__carries(&self->head, self->layers[i].layer)) {
             place_layer(self, &self->layers[i]);
         }
     }
@@ -235,7 +234,7 @@ static void encode_round(const rounds_exchange *self, size_t round)
     const lmn_compressor *compressor = self->head.reducer->compressor;
     for (size_t i = 0; i < self->n_layers; i++) {
         const lmn_rounds_job *job = &self->layers[i].job;
-        if (self->layers[i].layer->travel_level != 0 &&
+        if (lmn__carries(&self->head, self->layers[i].layer) &&
             round < lmn_compressor_round_count(compressor, job->level)) {
             lmn_compressor_round_encode(compressor, job, round);
         }
@@ -248,7 +247,7 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
     lay_out(self);
     for (size_t i = 0; i < self->n_layers; i++) {
         lmn__layer *layer = self->layers[i].layer;
-        if (layer->travel_level != 0 && !lmn__layer_form_vector(layer)) {
+        if (lmn__carries(exchange, layer) && !lmn__layer_form_vector(layer)) {
             return lmn__nonfinite(exchange->reducer, layer, err);
         }
     }
@@ -279,7 +278,7 @@ static lmn_status start(lmn__exchange *exchange, bool silent, lmn_error *err)
 {
     rounds_exchange *self = (rounds_exchange *)exchange;
     self->round = ROUNDS_MAX;
-    if (exchange->bucket->compressed_layers == 0) {
+    if (lmn__carried_count(exchange) == 0) {
         return LMN_OK;
     }
     self->silent = silent;
@@ -360,9 +359,10 @@ static lmn_status check(const lmn__exchange *exchange, lmn_error *err)
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < self->n_layers && status == LMN_OK; i++) {
         const rounds_layer *entry = &self->layers[i];
-        const size_t level = entry->layer->travel_level;
         const size_t n_rounds =
-            level == 0 ? 0 : lmn_compressor_round_count(exchange->reducer->compressor, level);
+            lmn__carries(exchange, entry->layer)
+                ? lmn_compressor_round_count(exchange->reducer->compressor, entry->job.level)
+                : 0;
         for (size_t round = 0; round < n_rounds && status == LMN_OK; round++) {
             status = check_round(self, entry, round, err);
         }
@@ -403,7 +403,7 @@ static void commit(lmn__exchange *exchange)
 {
     rounds_exchange *self = (rounds_exchange *)exchange;
     for (size_t i = 0; i < self->n_layers; i++) {
-        if (self->layers[i].layer->travel_level != 0) {
+        if (lmn__carries(exchange, self->layers[i].layer)) {
             commit_layer(exchange->reducer->compressor, &self->layers[i]);
         }
     }
@@ -436,7 +436,8 @@ static void destroy(lmn__exchange *exchange)
     lmn_free(self);
 }
 
-const lmn__exchange_kind lmn__exchange_rounds = {.needs_vectors = true,
+const lmn__exchange_kind lmn__exchange_rounds = {.combine = LMN_COMBINE_ROUNDS,
+                                                 .needs_vectors = true,
                                                  .counts_steps = true,
                                                  .wire_bytes = wire_bytes,
                                                  .create = create,

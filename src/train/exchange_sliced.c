@@ -41,7 +41,7 @@ static size_t largest_part(const lmn_reducer *reducer, const lmn__part *part)
 {
     size_t largest = 0;
     for (size_t level = 1; level < lmn_compressor_level_count(reducer->compressor); level++) {
-        if (lmn__may_have_level(reducer, part->layer, level)) {
+        if (lmn__may_travel_at(reducer, part->layer, level, LMN_COMBINE_SLICED)) {
             const size_t bytes = lmn_compressor_part_bytes(reducer->compressor, level, part->count);
             largest = bytes > largest ? bytes : largest;
         }
@@ -77,7 +77,7 @@ static lmn_status take_memory(sliced_exchange *self, lmn_error *err)
 static lmn_status create(lmn_reducer *reducer, lmn__bucket *bucket, lmn__exchange **exchange_out,
                          lmn_error *err)
 {
-    if (!lmn__bucket_may_be_compressed(reducer, bucket)) {
+    if (!lmn__bucket_may_travel_by(reducer, bucket, LMN_COMBINE_SLICED)) {
         return LMN_OK;
     }
     sliced_exchange *self = lmn_alloc(1, sizeof *self, err);
@@ -119,7 +119,7 @@ static lmn_status encode_slice(sliced_exchange *self, int owner, unsigned char *
     for (size_t i = self->slices.first_part[owner]; i < self->slices.first_part[owner + 1]; i++) {
         const lmn__part *part = &self->slices.parts[i];
         const size_t bytes = lmn__part_message_bytes(reducer, part);
-        if (part->layer->travel_level == 0) {
+        if (!lmn__carries(&self->head, part->layer)) {
             continue;
         }
         const lmn_source source = lmn__layer_source(part->layer);
@@ -139,7 +139,7 @@ static lmn_status encode(lmn__exchange *exchange, lmn_error *err)
     sliced_exchange *self = (sliced_exchange *)exchange;
     for (size_t place = 0; place < exchange->bucket->layer_count; place++) {
         const lmn__layer *layer = lmn__bucket_layer(exchange, place);
-        if (layer->travel_level != 0) {
+        if (lmn__carries(exchange, layer)) {
             (void)lmn__layer_memory_copy(layer);
         }
     }
@@ -157,7 +157,7 @@ static lmn_status start(lmn__exchange *exchange, bool silent, lmn_error *err)
 {
     sliced_exchange *self = (sliced_exchange *)exchange;
     self->phase = IDLE;
-    if (exchange->bucket->compressed_layers == 0) {
+    if (lmn__carried_count(exchange) == 0) {
         return LMN_OK;
     }
     if (silent) {
@@ -240,7 +240,7 @@ static void decode_slice(const sliced_exchange *self, int owner)
     size_t offset = sizeof(lmn__owned_header);
     for (size_t i = self->slices.first_part[owner]; i < self->slices.first_part[owner + 1]; i++) {
         const lmn__part *part = &self->slices.parts[i];
-        if (part->layer->travel_level == 0) {
+        if (!lmn__carries(&self->head, part->layer)) {
             continue;
         }
         const lmn_decode_job job = lmn__part_message(reducer, part, message + offset);
@@ -261,7 +261,7 @@ static void commit(lmn__exchange *exchange)
     lmn__slice_owner_commit(&self->owner);
     for (size_t place = 0; place < exchange->bucket->layer_count; place++) {
         lmn__layer *layer = lmn__bucket_layer(exchange, place);
-        if (layer->travel_level != 0) {
+        if (lmn__carries(exchange, layer)) {
             lmn__layer_commit_next(layer);
         }
     }
@@ -279,7 +279,7 @@ static lmn_status add_state(lmn__exchange *exchange, lmn_state *state, lmn_error
     lmn_status status = LMN_OK;
     for (size_t place = 0; place < exchange->bucket->layer_count && status == LMN_OK; place++) {
         const lmn__layer *layer = lmn__bucket_layer(exchange, place);
-        if (lmn__may_be_compressed(exchange->reducer, layer)) {
+        if (lmn__may_travel_by(exchange->reducer, layer, LMN_COMBINE_SLICED)) {
             status = lmn__slice_owner_add_state(&self->owner, layer, state, err);
         }
     }
@@ -316,7 +316,8 @@ static void destroy(lmn__exchange *exchange)
     lmn_free(self);
 }
 
-const lmn__exchange_kind lmn__exchange_sliced = {.keeps_mean = true,
+const lmn__exchange_kind lmn__exchange_sliced = {.combine = LMN_COMBINE_SLICED,
+                                                 .keeps_mean = true,
                                                  .wire_bytes = wire_bytes,
                                                  .create = create,
                                                  .connect = connect,

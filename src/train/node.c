@@ -112,8 +112,8 @@ static void place_estimates(const lmn_reducer *reducer, lmn__bucket *bucket, cur
         if (lmn__layer_has_mean(reducer, layer)) {
             layer->tracked = take(at, layer->count * sizeof(float));
         }
-        if (lmn__layer_has_memory(reducer, layer) && layer->memory_kind.shared) {
-            layer->memory = take(at, layer->memory_kind.count * sizeof(float));
+        if (layer->memory_kind.shared > 0) {
+            layer->shared_memory = take(at, layer->memory_kind.shared * sizeof(float));
         }
     }
 }

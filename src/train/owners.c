@@ -18,8 +18,7 @@ size_t lmn__most_entries(const lmn_reducer *reducer, const lmn__layer *layer)
     const lmn_layer_shape shape = lmn__layer_shape(layer);
     size_t most = 0;
     for (size_t level = 1; level < lmn_compressor_level_count(reducer->compressor); level++) {
-        if (lmn__may_have_level(reducer, layer, level) &&
-            lmn__reducer_travel_level(reducer, shape, level) != 0) {
+        if (lmn__may_travel_at(reducer, layer, level, LMN_COMBINE_SPARSE)) {
             const size_t here = lmn_compressor_entries_of(reducer->compressor, level, shape).most;
             most = here > most ? here : most;
         }
@@ -65,7 +64,7 @@ static size_t largest_payload(const lmn_reducer *reducer, const lmn__layer *laye
 {
     size_t largest = 0;
     for (size_t level = 1; level < lmn_compressor_level_count(reducer->compressor); level++) {
-        if (lmn__may_have_level(reducer, layer, level)) {
+        if (lmn__may_travel_at(reducer, layer, level, LMN_COMBINE_SPARSE)) {
             const size_t bytes =
                 lmn_compressor_payload_bytes(reducer->compressor, level, lmn__layer_shape(layer));
             largest = bytes > largest ? bytes : largest;
@@ -147,7 +146,7 @@ static lmn_status take_memory(lmn__owners *self, lmn_error *err)
 lmn_status lmn__owners_create(const lmn__owners_rule *rule, lmn_reducer *reducer,
                               lmn__bucket *bucket, lmn__exchange **exchange_out, lmn_error *err)
 {
-    if (!lmn__bucket_may_be_compressed(reducer, bucket)) {
+    if (!lmn__bucket_may_travel_by(reducer, bucket, LMN_COMBINE_SPARSE)) {
         return LMN_OK;
     }
     lmn__owners *self = lmn_alloc(1, sizeof *self, err);
@@ -161,7 +160,7 @@ lmn_status lmn__owners_create(const lmn__owners_rule *rule, lmn_reducer *reducer
     lmn_status status = self->layers == NULL ? LMN_ERR_MEMORY : LMN_OK;
     for (size_t place = 0; place < bucket->layer_count && status == LMN_OK; place++) {
         lmn__layer *layer = lmn__bucket_layer(&self->head, place);
-        if (lmn__may_be_compressed(reducer, layer)) {
+        if (lmn__may_travel_by(reducer, layer, LMN_COMBINE_SPARSE)) {
             status = create_layer(self, layer, err);
         }
     }
@@ -255,7 +254,7 @@ static void write_messages(lmn__owners *self)
         offset += sizeof header;
         for (size_t i = 0; i < self->n_layers; i++) {
             const lmn__owned_layer *owned = &self->layers[i];
-            if (owned->layer->travel_level != 0) {
+            if (lmn__carries(&self->head, owned->layer)) {
                 const size_t bytes = write_part(self, owned, owner, self->messages + offset);
                 owned->layer->message_bytes += bytes;
                 offset += bytes;
@@ -270,7 +269,7 @@ lmn_status lmn__owners_encode(lmn__exchange *exchange, lmn_error *err)
     lmn__owners *self = (lmn__owners *)exchange;
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < self->n_layers && status == LMN_OK; i++) {
-        if (self->layers[i].layer->travel_level != 0) {
+        if (lmn__carries(exchange, self->layers[i].layer)) {
             status = encode_layer(self, &self->layers[i], err);
         }
     }
@@ -284,7 +283,7 @@ lmn_status lmn__owners_start(lmn__exchange *exchange, bool silent, lmn_error *er
 {
     lmn__owners *self = (lmn__owners *)exchange;
     self->phase = LMN__OWNERS_IDLE;
-    if (exchange->bucket->compressed_layers == 0) {
+    if (lmn__carried_count(exchange) == 0) {
         return LMN_OK;
     }
     if (silent) {
@@ -364,7 +363,7 @@ static size_t publish_layers(lmn__owners *self)
     size_t offset = sizeof header;
     for (size_t i = 0; i < self->n_layers; i++) {
         const lmn__owned_layer *owned = &self->layers[i];
-        if (owned->layer->travel_level == 0) {
+        if (!lmn__carries(&self->head, owned->layer)) {
             continue;
         }
         const size_t bytes = publish_layer(self, owned, self->sums + offset);
@@ -445,7 +444,7 @@ void lmn__owners_commit(lmn__exchange *exchange)
     }
     for (size_t i = 0; i < self->n_layers; i++) {
         lmn__owned_layer *owned = &self->layers[i];
-        if (owned->layer->travel_level != 0) {
+        if (lmn__carries(exchange, owned->layer)) {
             take_parts(self, owned);
             self->rule->commit(self, owned, self->parts);
             lmn__layer_commit_next(owned->layer);

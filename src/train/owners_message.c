@@ -79,7 +79,7 @@ static lmn_status check_parts(const lmn__owners *self, int rank, int owner, lmn_
     const lmn_reducer *reducer = self->head.reducer;
     for (size_t i = 0; i < self->n_layers; i++) {
         const lmn__owned_layer *owned = &self->layers[i];
-        if (owned->layer->travel_level == 0) {
+        if (!lmn__carries(&self->head, owned->layer)) {
             continue;
         }
         if (bytes - *offset < sizeof(lmn__part_header)) {

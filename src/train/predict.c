@@ -1,12 +1,11 @@
 /*
  * Profiles: a few steps of a model, from which steps elsewhere are predicted.
  *
- * The steps are real ones, over the ranks at hand, with an allocator that weighs times: what it
- * gathers for its first decision is all that a prediction needs.
+ * The steps are real ones, over the ranks at hand, with an allocator that weighs times
+ * (predict_profile.c): what it gathers is what a prediction needs.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "lamina/clock.h"
 #include "predict_internal.h"
 
 #include <stdio.h>
@@ -121,11 +120,12 @@ static lmn_status take_tables(lmn_profile *profile, lmn_error *err)
     profile->levels = lmn_alloc(3 * n, sizeof(size_t), err);
     profile->bucket = lmn_alloc(n, sizeof(size_t), err);
     profile->ready = lmn_alloc(n, sizeof(double), err);
+    profile->quiet = lmn_alloc(n + 1, LMN__QUIET_STEPS * sizeof(double), err);
     profile->tables = lmn_alloc(4 * cells, sizeof(double), err);
     profile->bytes = lmn_alloc(2 * cells, sizeof(uint64_t), err);
     const bool is_complete = profile->levels != NULL && profile->bucket != NULL &&
-                             profile->ready != NULL && profile->tables != NULL &&
-                             profile->bytes != NULL;
+                             profile->ready != NULL && profile->quiet != NULL &&
+                             profile->tables != NULL && profile->bytes != NULL;
     return is_complete ? LMN_OK : LMN_ERR_MEMORY;
 }
 
@@ -157,116 +157,6 @@ static lmn_status complete(lmn_profile *profile, const lmn_dataset *dataset,
     return status == LMN_OK ? create_choosers(profile, options->alpha, err) : status;
 }
 
-/* ------------------------------------------------------------------ steps */
-
-static lmn_status hand_over(void *user, size_t output, lmn_error *err)
-{
-    const lmn_profile *profile = user;
-    if (output < LMN__OUTPUT_GRADIENTS) {
-        return LMN_OK;
-    }
-    const size_t layer = profile->learner.layer_of[output - LMN__OUTPUT_GRADIENTS];
-    return lmn_reducer_ready(profile->reducer, layer, lmn_reducer_gradient(profile->reducer, layer),
-                             err);
-}
-
-static lmn_status move_messages(void *user, lmn_error *err)
-{
-    return lmn_reducer_progress(((lmn_profile *)user)->reducer, err);
-}
-
-static lmn_status sum_ranks(void *user, double *values, size_t n, lmn_error *err)
-{
-    return lmn_world_sum_f64(((lmn_profile *)user)->world, values, n, err);
-}
-
-static lmn_status next_batch(lmn_profile *profile, lmn_error *err)
-{
-    lmn__inputs *inputs = &profile->learner.inputs;
-    const float weight = 1.0F / (float)profile->batch;
-    lmn_batch batch = {.rows = inputs->rows, .valid = inputs->rows};
-    if (profile->reader != NULL) {
-        const lmn_status status = lmn_reader_next(profile->reader, &batch, err);
-        if (status != LMN_OK) {
-            return status;
-        }
-    } else {
-        for (size_t i = 0; i < profile->info.n_fields; i++) {
-            batch.fields[i] = profile->fields[i];
-        }
-    }
-    lmn__inputs_fill(inputs, &batch, weight);
-    return LMN_OK;
-}
-
-static lmn_status compute(lmn_profile *profile, uint64_t step, lmn_error *err)
-{
-    lmn_status status = next_batch(profile, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    const lmn_run run = {.seed = profile->seed,
-                         .step = step,
-                         .first_row = profile->batch * (size_t)lmn_world_rank(profile->world),
-                         .training = true,
-                         .on_output = hand_over,
-                         .on_progress = move_messages,
-                         .sum_ranks = sum_ranks,
-                         .user = profile};
-    return lmn_plan_run(profile->learner.plan, &run, err);
-}
-
-static lmn_status make_step(lmn_profile *profile, uint64_t step, lmn_error *err)
-{
-    lmn_status status = lmn_reducer_begin(profile->reducer, step, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    lmn_error cause = lmn_error_none();
-    status = compute(profile, step, &cause);
-    if (status == LMN_ERR_COMM) {
-        return lmn_error_set(err, status, "%s", cause.message);
-    }
-    if (status != LMN_OK) {
-        status = lmn_reducer_fail(profile->reducer, status, &cause, err);
-    }
-    lmn_step_report report;
-    if (status == LMN_OK) {
-        status = lmn_reducer_finish(profile->reducer, &report, err);
-    }
-    if (status == LMN_OK && !report.applied) {
-        status = lmn_error_set(err, LMN_ERR_NONFINITE, "%s", report.reason);
-    }
-    if (status == LMN_OK) {
-        lmn__learner_update(&profile->learner, profile->reducer, profile->options.lr, step);
-    }
-    return status;
-}
-
-/* A step that computes for another time has its gradients ready at the same parts of it. */
-static void set_compute(lmn_profile *profile, double seconds)
-{
-    lmn__timing *timing = profile->reducer->timing;
-    const double factor = seconds / timing->medians[LMN__TIME_COMPUTE];
-    for (size_t layer = 0; layer < timing->n_layers; layer++) {
-        timing->ready[layer] *= factor;
-    }
-    timing->medians[LMN__TIME_COMPUTE] = seconds;
-}
-
-static lmn_status make_steps(lmn_profile *profile, const lmn_profile_options *options,
-                             lmn_error *err)
-{
-    lmn_status status = LMN_OK;
-    for (uint64_t step = 0; step < options->steps && status == LMN_OK; step++) {
-        status = make_step(profile, step, err);
-    }
-    if (status == LMN_OK && options->compute_seconds > 0.0) {
-        set_compute(profile, options->compute_seconds);
-    }
-    return status;
-}
-
 lmn_status lmn_profile_create(lmn_world *world, const lmn_task *task, const lmn_dataset_info *info,
                               const lmn_dataset *dataset, const lmn_profile_options *options,
                               lmn_profile **profile_out, lmn_error *err)
@@ -288,7 +178,7 @@ lmn_status lmn_profile_create(lmn_world *world, const lmn_task *task, const lmn_
         status = lmn_agree(world, complete(profile, dataset, options, err), err);
     }
     if (status == LMN_OK) {
-        status = make_steps(profile, options, err);
+        status = lmn__profile_make_steps(profile, options, err);
     }
     if (status != LMN_OK) {
         lmn_profile_destroy(profile);
@@ -316,6 +206,7 @@ void lmn_profile_destroy(lmn_profile *profile)
     lmn_free(profile->levels);
     lmn_free(profile->bucket);
     lmn_free(profile->ready);
+    lmn_free(profile->quiet);
     lmn_free(profile->tables);
     lmn_free(profile->bytes);
     lmn_free(profile);

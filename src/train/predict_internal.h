@@ -10,6 +10,9 @@
 #include "timing_internal.h"
 #include "trainer_internal.h"
 
+/* Steps at most that only compute. */
+#define LMN__QUIET_STEPS ((size_t)16)
+
 struct lmn_profile {
     lmn_world *world; /* borrowed */
     lmn_dataset_info info;
@@ -22,6 +25,10 @@ struct lmn_profile {
     lmn_reader *reader;                         /* owned; NULL: synthetic samples */
     void *fields[LMN_FIELDS_MAX];               /* owned; one synthetic batch */
     lmn_allocator *choosers[LMN_CHOOSER_COUNT]; /* owned; NULL where there is nothing to choose */
+    double *quiet;     /* [n_layers + 1][LMN__QUIET_STEPS] owned; when gradients are ready, and the
+                          whole,     in steps that only compute */
+    size_t quiet_step; /* made of these */
+    double quiet_began_at;
     /* For a prediction; all owned. */
     size_t *levels;  /* [3][n_layers] by layer, uniform by layer, by place */
     size_t *bucket;  /* [n_layers] by place */
@@ -29,6 +36,10 @@ struct lmn_profile {
     double *tables;  /* [4][n_layers][n_levels] by place: encode, decode, wire, error */
     uint64_t *bytes; /* [2][n_layers][n_levels] by layer, by place */
 };
+
+/** predict_profile.c: the steps from which predictions come. Collective. */
+lmn_status lmn__profile_make_steps(lmn_profile *profile, const lmn_profile_options *options,
+                                   lmn_error *err) LMN_NODISCARD;
 
 /** predict_samples.c: take memory for one batch of random samples and fill it. Local. */
 lmn_status lmn__profile_make_samples(lmn_profile *profile, lmn_error *err) LMN_NODISCARD;

@@ -39,6 +39,16 @@ void lmn_profile_level_format(const lmn_profile *profile, size_t level, char *te
     lmn_compressor_level_format(profile->reducer->compressor, level, text, capacity);
 }
 
+lmn_predicted_latency lmn_profile_latency(lmn_profile *profile, const lmn_link *link, int size)
+{
+    const lmn_cost_timings timings = lmn__timing_tables(profile->reducer, link, size);
+    lmn_predicted_latency latency = {.dense = timings.latency[0]};
+    for (size_t kind = 1; kind < LMN_TIME_KINDS; kind++) {
+        latency.compressed = fmax(latency.compressed, timings.latency[kind]);
+    }
+    return latency;
+}
+
 /* Bytes of all layers and levels among `size` ranks, by layer, and the uniform levels. */
 static void fill_bytes(lmn_profile *profile, int size)
 {
@@ -79,6 +89,20 @@ static lmn_status choose(lmn_profile *profile, lmn_chooser chooser, const lmn_co
     return lmn_allocator_decide(profile->choosers[chooser], &table, profile->levels, &report, err);
 }
 
+/* Bytes by place: packed entries take less than the most that they may take. */
+static void place_bytes(lmn_profile *profile, size_t layer, size_t place)
+{
+    const lmn__timing *timing = profile->reducer->timing;
+    const size_t n_levels = timing->n_levels;
+    const uint64_t *from = profile->bytes + layer * n_levels;
+    uint64_t *to = profile->bytes + (profile->learner.n_layers + place) * n_levels;
+    for (size_t level = 0; level < n_levels; level++) {
+        const double share = timing->share[layer * n_levels + level];
+        const bool is_packed = from[level] < from[0] && share > 0.0;
+        to[level] = is_packed ? (uint64_t)(share * (double)from[level]) : from[level];
+    }
+}
+
 /* The rows of the tables in the order of the link, and levels that are no smaller than dense as
  * dense ones. */
 static lmn_time_problem arrange(lmn_profile *profile, const lmn_cost_timings *timings)
@@ -98,7 +122,7 @@ static lmn_time_problem arrange(lmn_profile *profile, const lmn_cost_timings *ti
         memcpy(tables + cells + to, timings->decode + from, row);
         memcpy(tables + 2 * cells + to, timings->wire + from, row);
         memcpy(tables + 3 * cells + to, profile->reducer->curves + from, row);
-        memcpy(profile->bytes + cells + to, profile->bytes + from, n_levels * sizeof(uint64_t));
+        place_bytes(profile, layer, place);
         const size_t level = profile->levels[layer];
         profile->levels[2 * n + place] =
             profile->bytes[from + level] < profile->bytes[from] ? level : 0;
@@ -112,8 +136,7 @@ static lmn_time_problem arrange(lmn_profile *profile, const lmn_cost_timings *ti
                               .wire = tables + 2 * cells,
                               .error = tables + 3 * cells,
                               .bytes = profile->bytes + cells,
-                              .latency_dense = timings->latency_dense,
-                              .latency_compressed = timings->latency_compressed,
+                              .kind = timings->kind,
                               .compute = timings->compute,
                               .update = timings->update};
 }

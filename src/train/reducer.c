@@ -14,6 +14,8 @@
 
 #include <string.h>
 
+#define LEVEL_BYTES 64
+
 lmn_reducer_options lmn_reducer_options_default(void)
 {
     return (lmn_reducer_options){.compress = "dense",
@@ -109,9 +111,16 @@ static lmn_status create_methods(lmn_reducer *reducer, const lmn_reducer_options
         status =
             lmn_allocator_create(options->allocate, n_layers, n_levels, &reducer->allocator, err);
     }
+    if (status == LMN_OK && lmn_compressor_family_count(reducer->compressor) > 1 &&
+        lmn_allocator_needs_order(reducer->allocator)) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "allocate '%s' goes from level to level by their strength, which has "
+                             "no order between the families of '%s': name one family, or take "
+                             "lgreco, time or global-topk",
+                             options->allocate, options->compress);
+    }
     if (status == LMN_OK) {
-        status =
-            lmn__exchange_kind_of(reducer->compressor, options->collective, &reducer->way, err);
+        status = lmn__exchange_ways(reducer->compressor, options->collective, reducer->ways, err);
     }
     return status;
 }
@@ -158,13 +167,11 @@ static lmn_status create_exchange(lmn_reducer *reducer, lmn__bucket *bucket,
 /* The dense one first: what others do with layers that travelled dense comes after it. */
 static lmn_status create_exchanges(lmn_reducer *reducer, lmn_error *err)
 {
-    const lmn__exchange_kind *kind = reducer->way;
     lmn_status status = LMN_OK;
-    for (size_t i = 0; i < reducer->n_buckets && status == LMN_OK; i++) {
-        lmn__bucket *bucket = &reducer->buckets[i];
-        status = create_exchange(reducer, bucket, &lmn__exchange_dense, err);
-        if (status == LMN_OK && kind != NULL) {
-            status = create_exchange(reducer, bucket, kind, err);
+    for (size_t i = 0; i < reducer->n_buckets * LMN__WAYS && status == LMN_OK; i++) {
+        const lmn__exchange_kind *kind = reducer->ways[i % LMN__WAYS];
+        if (kind != NULL) {
+            status = create_exchange(reducer, &reducer->buckets[i / LMN__WAYS], kind, err);
         }
     }
     return status;
@@ -265,36 +272,56 @@ static lmn_status connect(lmn_reducer *reducer, const lmn_reducer_options *optio
                             : connect_bucket(&reducer->buckets[reducer->n_buckets - 1], err);
 }
 
-static void warn_of_eta(const lmn_reducer *reducer)
+static void warn_of_eta(const lmn_reducer *reducer, size_t level)
 {
-    const size_t level = lmn_compressor_static_level(reducer->compressor);
-    for (size_t i = 0; i < reducer->n_layers && reducer->rank == 0; i++) {
+    for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
         const lmn_eta_rule rule =
             lmn_compressor_eta(reducer->compressor, level, lmn__layer_shape(layer));
         const double eta = lmn_feedback_eta(reducer->feedback, rule.suggested);
         if (!layer->small && eta > rule.limit) {
+            char text[LEVEL_BYTES];
+            lmn_compressor_level_format(reducer->compressor, level, text, sizeof text);
             lmn_log_write(lmn_world_log(reducer->world), LMN_LOG_WARN,
-                          "eta %g is above the stable limit %g of layer '%s' at this level; "
+                          "eta %g is above the stable limit %g of layer '%s' at level '%s'; "
                           "eta=auto takes %g",
-                          eta, rule.limit, layer->name, rule.suggested);
+                          eta, rule.limit, layer->name, text, rule.suggested);
             return;
         }
     }
 }
 
 /* Feedback of an error that a compressor may make larger is no control of it. */
-static void warn_of_contraction(const lmn_reducer *reducer, const char *compress)
+static void warn_of_contraction(const lmn_reducer *reducer, const char *compress, size_t level)
 {
-    const size_t level = lmn_compressor_static_level(reducer->compressor);
-    const bool is_fed_back = level > 0 && lmn_feedback_state_count(reducer->feedback) > 0;
-    if (reducer->rank == 0 && is_fed_back &&
+    if (lmn_feedback_state_count(reducer->feedback) > 0 &&
         lmn_compressor_combine(reducer->compressor, level) == LMN_COMBINE_SLICED &&
         lmn_compressor_contraction(reducer->compressor, level, lmn_layer_flat(4096)) <= 0.0) {
         lmn_log_write(lmn_world_log(reducer->world), LMN_LOG_WARN,
                       "compressor '%s' may enlarge errors, and with error feedback training may "
                       "then diverge: take rounding=nearest, or feedback none",
                       compress);
+    }
+}
+
+/* What is legal but hardly meant, of the levels that the spec names. */
+static void warn(const lmn_reducer *reducer, const lmn_reducer_options *options)
+{
+    const lmn_compressor *compressor = reducer->compressor;
+    if (reducer->rank != 0) {
+        return;
+    }
+    if (lmn_compressor_family_count(compressor) > 1 && !lmn_allocator_adapts(reducer->allocator)) {
+        lmn_log_write(lmn_world_log(reducer->world), LMN_LOG_WARN,
+                      "compressor '%s': nothing chooses between the families with allocate '%s', "
+                      "and all layers take the first; lgreco and time choose",
+                      options->compress, options->allocate);
+    }
+    for (size_t level = 1; level < lmn_compressor_level_count(compressor); level++) {
+        if (lmn_compressor_named_level(compressor, level) == level) {
+            warn_of_eta(reducer, level);
+            warn_of_contraction(reducer, options->compress, level);
+        }
     }
 }
 
@@ -326,8 +353,7 @@ lmn_status lmn_reducer_create(lmn_world *world, const lmn_reducer_layer *layers,
         lmn_reducer_destroy(reducer);
         return status;
     }
-    warn_of_eta(reducer);
-    warn_of_contraction(reducer, options->compress);
+    warn(reducer, options);
     *reducer_out = reducer;
     return LMN_OK;
 }
@@ -374,7 +400,7 @@ float *lmn_reducer_gradient(lmn_reducer *reducer, size_t layer)
 const float *lmn_reducer_estimate(const lmn_reducer *reducer, size_t layer)
 {
     const lmn__layer *found = &reducer->layers[layer];
-    return found->tracked != NULL && !found->rests ? found->tracked : found->average;
+    return lmn__estimate_is_average(found) || found->rests ? found->average : found->tracked;
 }
 
 size_t lmn_reducer_layer_count(const lmn_reducer *reducer)
@@ -395,6 +421,16 @@ size_t lmn_reducer_level(const lmn_reducer *reducer, size_t layer)
     }
     return lmn__reducer_travel_level(reducer, lmn__layer_shape(found),
                                      (size_t)reducer->levels[layer]);
+}
+
+size_t lmn_reducer_level_count(const lmn_reducer *reducer)
+{
+    return lmn_compressor_level_count(reducer->compressor);
+}
+
+void lmn_reducer_level_name(const lmn_reducer *reducer, size_t level, char *text, size_t capacity)
+{
+    lmn_compressor_level_format(reducer->compressor, level, text, capacity);
 }
 
 void lmn_reducer_level_format(const lmn_reducer *reducer, size_t layer, char *text, size_t capacity)

@@ -39,6 +39,16 @@ static void observe_all(lmn_reducer *reducer)
     reducer->observed_steps++;
 }
 
+/* A step in slices leaves h there; a dense one sets it everywhere; others add to what is whole. */
+static void note_mean(const lmn_reducer *reducer, lmn__layer *layer)
+{
+    if (layer->way == LMN_COMBINE_SLICED) {
+        layer->mean_in_slices = lmn__layer_has_mean(reducer, layer) ? 1 : 0;
+    } else if (layer->way == LMN_COMBINE_SUM) {
+        layer->mean_in_slices = 0;
+    }
+}
+
 void lmn__reducer_commit(lmn_reducer *reducer)
 {
     const double begin = lmn_clock_seconds();
@@ -54,6 +64,7 @@ void lmn__reducer_commit(lmn_reducer *reducer)
     }
     for (size_t i = 0; i < reducer->n_layers; i++) {
         reducer->layers[i].compressed_steps += reducer->layers[i].travel_level != 0 ? 1 : 0;
+        note_mean(reducer, &reducer->layers[i]);
     }
     lmn__reducer_note_debts(reducer);
     lmn__watch_commit(reducer);

@@ -27,7 +27,7 @@
 
 bool lmn__drift_is_wanted(const lmn_reducer *reducer)
 {
-    return reducer->way != NULL && lmn_feedback_tracks(reducer->feedback);
+    return lmn__compresses(reducer) && lmn_feedback_tracks(reducer->feedback);
 }
 
 size_t lmn__drift_mean_count(void)
@@ -116,8 +116,8 @@ static void compare_chunk(comparison *c, const lmn_reducer *reducer, const lmn__
                           size_t first, size_t count)
 {
     const float *mean = reducer->drift.mean;
-    const lmn__exchange *exchange = sliced_of(reducer, layer);
-    if (exchange != NULL) {
+    if (layer->way == LMN_COMBINE_SLICED) {
+        const lmn__exchange *exchange = sliced_of(reducer, layer);
         compare_slice(c, exchange, layer, mean, first, count);
     } else if (c->sets || reducer->team.rank == 0) {
         compare(c, layer->tracked + first, mean, count);

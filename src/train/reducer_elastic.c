@@ -20,6 +20,7 @@ static void keep_mean(const lmn_reducer *reducer, lmn__layer *layer, size_t firs
     if (layer->tracked != NULL) {
         memcpy(layer->tracked + first, mean, count * sizeof *mean);
     }
+    layer->mean_in_slices = 0;
     const lmn__bucket *bucket = &reducer->buckets[layer->bucket];
     for (size_t e = 0; e < bucket->n_exchanges; e++) {
         lmn__exchange *exchange = bucket->exchanges[e];

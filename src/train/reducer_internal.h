@@ -51,6 +51,7 @@ typedef struct lmn__layer {
     bool may_be_dense;   /* in some step */
     bool ready;          /* handed over in this step */
     size_t travel_level; /* of the open or last step; differs from the plan while warming up */
+    lmn_combine way;     /* of travel_level */
     double eta;          /* at travel_level */
     bool is_first;       /* the open step is the first of a run that starts dense */
     bool owes_nothing;   /* no error is left from earlier steps */
@@ -68,14 +69,20 @@ typedef struct lmn__layer {
     float *average;        /* in the bucket's region; NULL where the estimate is `tracked` */
     float *tracked; /* h, the same on all ranks; NULL when the mechanism does not track, or h is
                        kept in slices */
+    uint64_t mean_in_slices; /* 1: h is in slices alone since the last step that counted, and
+                                `tracked` is not up to date */
     float *state[LMN_FEEDBACK_STATES_MAX];
-    float *next[LMN_FEEDBACK_STATES_MAX]; /* NULL where a state is advanced in place */
-    bool is_swapped;                      /* states and memory have changed places with `next` */
+    float *next[LMN_FEEDBACK_STATES_MAX];  /* NULL where a state is advanced in place, at this level
+                                            */
+    float *spare[LMN_FEEDBACK_STATES_MAX]; /* second arrays; NULL where no level writes to `next` */
+    float *home[LMN_FEEDBACK_STATES_MAX];  /* where states are at rest, as checkpoints name them */
     lmn_compressor_memory memory_kind;
-    float *memory;      /* of the compressor; NULL when it keeps none */
-    float *memory_next; /* NULL where memory changes in the commit only */
-    size_t hand;        /* whose turn it is to take the layer's error curve; see reducer_curves.c */
-    float *observed;    /* sum of v over the allocator's window; NULL when it does not look */
+    float *memory;        /* of the compressor, of this rank; NULL when it keeps none */
+    float *memory_next;   /* its second array */
+    float *memory_home;   /* as `home` */
+    float *shared_memory; /* of the compressor, the same on all ranks; changes in the commit */
+    size_t hand;     /* whose turn it is to take the layer's error curve; see reducer_curves.c */
+    float *observed; /* sum of v over the allocator's window; NULL when it does not look */
     uint64_t compressed_steps; /* that counted and in which the layer was compressed */
 } lmn__layer;
 
@@ -83,7 +90,8 @@ typedef struct lmn__layer {
 typedef struct lmn__exchange lmn__exchange;
 typedef struct lmn__exchange_kind lmn__exchange_kind;
 
-#define LMN__EXCHANGES_MAX 2
+/* Ways in which levels combine, and so at most as many exchanges of a bucket. */
+#define LMN__WAYS ((size_t)LMN_COMBINE_ROUNDS + 1)
 
 typedef struct lmn__bucket {
     size_t first_layer, layer_count; /* consecutive places in reducer->order */
@@ -93,16 +101,16 @@ typedef struct lmn__bucket {
     bool leads;                      /* this rank exchanges it; always true of one level */
     size_t vector_capacity;          /* f32 in each region */
     size_t average_capacity;
-    size_t dense_count;       /* leading f32 that travel by allreduce, n_extra of them last */
-    size_t compressed_layers; /* in this step */
-    size_t pending;           /* layers of this step not yet handed over */
+    size_t dense_count;        /* leading f32 that travel by allreduce, n_extra of them last */
+    size_t carried[LMN__WAYS]; /* layers that travel by each way in this step */
+    size_t pending;            /* layers of this step not yet handed over */
     bool started;
     bool is_under_way; /* started and not yet seen to be finished */
     double started_at;
     float *vectors;  /* [vector_capacity] */
     float *averages; /* [average_capacity] */
     size_t n_exchanges;
-    lmn__exchange *exchanges[LMN__EXCHANGES_MAX]; /* owned */
+    lmn__exchange *exchanges[LMN__WAYS]; /* owned */
 } lmn__bucket;
 
 /* The ranks that exchange large layers: all, or with two levels one of every node. */
@@ -144,7 +152,7 @@ struct lmn_reducer {
     lmn_feedback *feedback;
     lmn_feedback *passthrough; /* `none`, for small layers */
     lmn_allocator *allocator;
-    const lmn__exchange_kind *way;               /* of levels above 0; NULL when there are none */
+    const lmn__exchange_kind *ways[LMN__WAYS];   /* by lmn_combine; NULL: no level combines so */
     size_t bucket_bytes, dense_below, n_scalars; /* lmn_reducer_options */
     uint64_t seed;
     size_t n_layers;
@@ -183,6 +191,9 @@ struct lmn_reducer {
     lmn_trace *trace; /* borrowed; NULL: none */
     double seconds_encode;
     double seconds_decode;
+    size_t n_under_way;         /* buckets */
+    double under_way_since;     /* the first of them began */
+    lmn_step_times times;       /* of the open or last step */
     double seconds_progress;    /* moving messages on while gradients are computed */
     double seconds_observe;     /* in the last commit: few steps do so */
     struct lmn__timing *timing; /* owned; NULL unless the allocator weighs times */

@@ -36,45 +36,45 @@ static float *take_vector(taker *from, size_t count)
 }
 
 /* Encoders that walk v write states as they go; the others leave it to the commit. */
-static bool has_next(const lmn_reducer *reducer, size_t state)
+static bool needs_spare(const lmn_reducer *reducer, const lmn__layer *layer, size_t state)
 {
-    const lmn__exchange_kind *kind = reducer->way;
-    if (kind == NULL || kind->needs_vectors) {
-        return false;
+    for (size_t way = LMN_COMBINE_SUM + 1; way < LMN__WAYS; way++) {
+        const lmn__exchange_kind *kind = reducer->ways[way];
+        if (kind != NULL && lmn__way_writes_state(reducer, kind, state) &&
+            lmn__may_travel_by(reducer, layer, kind->combine)) {
+            return true;
+        }
     }
-    return !kind->sends_entries || lmn_feedback_rewrites(reducer->feedback, state);
+    return false;
 }
 
 static void take_states(const lmn_reducer *reducer, lmn__layer *layer, taker *from)
 {
-    const bool compressed = lmn__may_be_compressed(reducer, layer);
     const size_t n_states = lmn_feedback_state_count(reducer->feedback);
     for (size_t i = 0; i < n_states && !layer->leads; i++) {
         layer->state[i] = reducer->shadow;
     }
     for (size_t i = 0; i < n_states && layer->leads; i++) {
         layer->state[i] = take_vector(from, layer->count);
-        if (compressed && has_next(reducer, i)) {
-            layer->next[i] = take_vector(from, layer->count);
+        layer->home[i] = layer->state[i];
+        if (needs_spare(reducer, layer, i)) {
+            layer->spare[i] = take_vector(from, layer->count);
         }
     }
 }
 
 static void take_compressor_memory(const lmn_reducer *reducer, lmn__layer *layer, taker *from)
 {
-    const lmn__exchange_kind *kind = reducer->way;
-    layer->memory_kind = lmn_compressor_memory_of(reducer->compressor, lmn__layer_shape(layer));
-    if (!lmn__layer_has_memory(reducer, layer)) {
-        return;
+    layer->memory_kind = lmn__layer_memory(reducer, layer);
+    if (layer->memory_kind.own > 0) {
+        layer->memory = layer->leads ? take_vector(from, layer->memory_kind.own) : reducer->shadow;
+        layer->memory_next = layer->leads ? take_vector(from, layer->memory_kind.own) : NULL;
     }
-    if (!layer->leads) {
-        layer->memory = reducer->shadow;
-        return;
+    if (layer->memory_kind.shared > 0) {
+        layer->shared_memory =
+            layer->leads ? take_vector(from, layer->memory_kind.shared) : reducer->shadow;
     }
-    layer->memory = take_vector(from, layer->memory_kind.count);
-    if (!kind->needs_vectors) {
-        layer->memory_next = take_vector(from, layer->memory_kind.count);
-    }
+    layer->memory_home = layer->memory;
 }
 
 /* What passes by feedback and compression can be summed where the vector lies. */
@@ -109,9 +109,23 @@ static void take_layer(const lmn_reducer *reducer, lmn__layer *layer, taker *fro
     }
 }
 
+/* Of the exchange that needs the most. */
+static size_t exchange_scratch_bytes(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    size_t most = 0;
+    for (size_t way = 0; way < LMN__WAYS; way++) {
+        const lmn__exchange_kind *kind = reducer->ways[way];
+        if (kind != NULL && kind->scratch_bytes != NULL &&
+            lmn__may_travel_by(reducer, layer, kind->combine)) {
+            const size_t bytes = kind->scratch_bytes(reducer, layer);
+            most = bytes > most ? bytes : most;
+        }
+    }
+    return most;
+}
+
 static size_t scratch_bytes(const lmn_reducer *reducer)
 {
-    const lmn__exchange_kind *kind = reducer->way;
     size_t scratch = 0;
     for (size_t i = 0; i < reducer->n_layers; i++) {
         const lmn__layer *layer = &reducer->layers[i];
@@ -120,8 +134,7 @@ static size_t scratch_bytes(const lmn_reducer *reducer)
         }
         const size_t encoder =
             lmn_compressor_scratch_bytes(reducer->compressor, lmn__layer_shape(layer));
-        const size_t exchange =
-            kind == NULL || kind->scratch_bytes == NULL ? 0 : kind->scratch_bytes(reducer, layer);
+        const size_t exchange = exchange_scratch_bytes(reducer, layer);
         const size_t needed = encoder > exchange ? encoder : exchange;
         scratch = needed > scratch ? needed : scratch;
     }
@@ -137,9 +150,9 @@ static size_t shadow_count(const lmn_reducer *reducer)
         size_t count = 0; /* of the bucket, of which a slice is a part */
         for (size_t place = 0; place < bucket->layer_count; place++) {
             const lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
-            const size_t memory =
-                lmn_compressor_memory_of(reducer->compressor, lmn__layer_shape(layer)).count;
-            count += memory > layer->count ? memory : layer->count;
+            const lmn_compressor_memory memory = lmn__layer_memory(reducer, layer);
+            const size_t most = memory.own > memory.shared ? memory.own : memory.shared;
+            count += most > layer->count ? most : layer->count;
         }
         largest = !bucket->leads && count > largest ? count : largest;
     }

@@ -40,16 +40,15 @@ lmn_layer_shape lmn__layer_shape(const lmn__layer *layer)
 
 static uint64_t compressed_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
-    const lmn__exchange_kind *kind = reducer->way;
-    return kind->wire_bytes(reducer->compressor, planning_size(reducer), shape, level);
+    return lmn__way_of(reducer, level)
+        ->wire_bytes(reducer->compressor, planning_size(reducer), shape, level);
 }
 
 size_t lmn__reducer_travel_level(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
 {
-    if (level == 0 || reducer->way == NULL) {
-        return 0;
-    }
-    return compressed_bytes(reducer, shape, level) < dense_bytes(reducer, shape) ? level : 0;
+    return level > 0 && compressed_bytes(reducer, shape, level) < dense_bytes(reducer, shape)
+               ? level
+               : 0;
 }
 
 uint64_t lmn__reducer_wire_bytes(const lmn_reducer *reducer, lmn_layer_shape shape, size_t level)
@@ -127,10 +126,17 @@ lmn_status lmn__reducer_make_buckets(lmn_reducer *reducer, lmn_error *err)
     return LMN_OK;
 }
 
+/* Whether h may have to be made whole. */
+static bool may_change_mean(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    return lmn__layer_has_mean(reducer, layer) && lmn_allocator_adapts(reducer->allocator) &&
+           lmn__may_travel_by(reducer, layer, LMN_COMBINE_SLICED);
+}
+
 static bool may_be_dense(const lmn_reducer *reducer, const lmn__layer *layer)
 {
     if (layer->small || lmn_feedback_starts_dense(reducer->feedback) ||
-        lmn_allocator_warms_up(reducer->allocator, 0)) {
+        lmn_allocator_warms_up(reducer->allocator, 0) || may_change_mean(reducer, layer)) {
         return true;
     }
     const size_t n_levels = lmn_compressor_level_count(reducer->compressor);
@@ -149,12 +155,24 @@ static bool is_own_average(const lmn_reducer *reducer, const lmn__bucket *bucket
     return bucket->is_shared && reducer->team.size == 1;
 }
 
-static bool needs_vector(const lmn_reducer *reducer, const lmn__layer *layer, bool dense)
+/* In some step. */
+static bool needs_vector(const lmn_reducer *reducer, const lmn__layer *layer)
 {
-    const lmn__exchange_kind *kind = reducer->way;
-    const bool has_own = !is_own_average(reducer, &reducer->buckets[layer->bucket]);
-    return (dense && has_own) ||
-           (kind != NULL && kind->needs_vectors && lmn__may_be_compressed(reducer, layer));
+    bool is_needed =
+        layer->may_be_dense && !is_own_average(reducer, &reducer->buckets[layer->bucket]);
+    for (size_t way = LMN_COMBINE_SUM + 1; way < LMN__WAYS; way++) {
+        const lmn__exchange_kind *kind = reducer->ways[way];
+        is_needed = is_needed || (kind != NULL && kind->needs_vectors &&
+                                  lmn__may_travel_by(reducer, layer, kind->combine));
+    }
+    return is_needed;
+}
+
+/* In some step: not where every estimate is h. */
+static bool needs_average(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    return layer->may_be_dense || !lmn__layer_has_mean(reducer, layer) ||
+           lmn__may_travel_by(reducer, layer, LMN_COMBINE_SLICED);
 }
 
 void lmn__reducer_size_buckets(lmn_reducer *reducer)
@@ -163,10 +181,9 @@ void lmn__reducer_size_buckets(lmn_reducer *reducer)
         lmn__layer *layer = &reducer->layers[reducer->order[place]];
         lmn__bucket *bucket = &reducer->buckets[layer->bucket];
         const size_t count = lmn_align_up_f32(layer->count);
-        const bool dense = may_be_dense(reducer, layer);
-        layer->may_be_dense = dense;
-        bucket->vector_capacity += needs_vector(reducer, layer, dense) ? count : 0;
-        bucket->average_capacity += dense || !lmn__layer_has_mean(reducer, layer) ? count : 0;
+        layer->may_be_dense = may_be_dense(reducer, layer);
+        bucket->vector_capacity += needs_vector(reducer, layer) ? count : 0;
+        bucket->average_capacity += needs_average(reducer, layer) ? count : 0;
     }
     lmn__bucket *last = &reducer->buckets[reducer->n_buckets - 1];
     last->vector_capacity += lmn_align_up_f32(last->n_extra);
@@ -207,25 +224,27 @@ static void place_compressed(lmn_reducer *reducer, lmn__bucket *bucket)
 {
     size_t vectors = is_own_average(reducer, bucket) ? 0 : bucket->dense_count;
     float *average = bucket->averages + bucket->dense_count;
-    bucket->compressed_layers = 0;
     for (size_t place = 0; place < bucket->layer_count; place++) {
         lmn__layer *layer = &reducer->layers[reducer->order[bucket->first_layer + place]];
         if (layer->travel_level == 0) {
             continue;
         }
         const size_t count = lmn_align_up_f32(layer->count);
-        const bool has_vector = needs_vector(reducer, layer, false);
-        const bool has_average = layer->tracked == NULL;
+        const bool has_vector = reducer->ways[layer->way]->needs_vectors;
+        const bool has_average = lmn__estimate_is_average(layer);
         layer->vector = has_vector ? at(bucket->vectors, vectors) : NULL;
         layer->average = has_average ? average : NULL;
         vectors += has_vector ? count : 0;
         average += has_average ? count : 0;
-        bucket->compressed_layers++;
     }
 }
 
 static void lay_out_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
 {
+    memset(bucket->carried, 0, sizeof bucket->carried);
+    for (size_t place = 0; place < bucket->layer_count; place++) {
+        bucket->carried[reducer->layers[reducer->order[bucket->first_layer + place]].way]++;
+    }
     bucket->dense_count = place_dense(reducer, bucket);
     place_compressed(reducer, bucket);
     bucket->dense_count += bucket->n_extra;
@@ -240,6 +259,8 @@ static void lay_out_bucket(lmn_reducer *reducer, lmn__bucket *bucket)
     }
 }
 
+/* A layer whose h is in slices travels dense once, which makes it whole, before ways that add to it
+   on every rank. */
 static size_t next_travel_level(const lmn_reducer *reducer, size_t index)
 {
     const lmn__layer *layer = &reducer->layers[index];
@@ -247,8 +268,10 @@ static size_t next_travel_level(const lmn_reducer *reducer, size_t index)
         lmn_allocator_warms_up(reducer->allocator, reducer->step)) {
         return 0;
     }
-    return lmn__reducer_travel_level(reducer, lmn__layer_shape(layer),
-                                     (size_t)reducer->levels[index]);
+    const size_t level =
+        lmn__reducer_travel_level(reducer, lmn__layer_shape(layer), (size_t)reducer->levels[index]);
+    const bool stays = lmn_compressor_combine(reducer->compressor, level) == LMN_COMBINE_SLICED;
+    return layer->mean_in_slices != 0 && !stays ? 0 : level;
 }
 
 /* A rule may take integrals of the normal distribution: nothing to do in every step. */
@@ -256,6 +279,11 @@ static void set_travel_level(const lmn_reducer *reducer, lmn__layer *layer, size
 {
     layer->watch.rule = lmn_compressor_eta(reducer->compressor, level, lmn__layer_shape(layer));
     layer->travel_level = level;
+    layer->way = lmn_compressor_combine(reducer->compressor, level);
+    for (size_t i = 0; i < lmn_feedback_state_count(reducer->feedback); i++) {
+        const bool writes = lmn__way_writes_state(reducer, reducer->ways[layer->way], i);
+        layer->next[i] = writes ? layer->spare[i] : NULL;
+    }
     layer->eta = lmn_feedback_eta(reducer->feedback, layer->watch.rule.suggested);
 }
 

@@ -100,7 +100,7 @@ float *lmn__layer_memory_copy(const lmn__layer *layer)
     if (layer->memory_next == NULL) {
         return layer->memory;
     }
-    memcpy(layer->memory_next, layer->memory, layer->memory_kind.count * sizeof(float));
+    memcpy(layer->memory_next, layer->memory, layer->memory_kind.own * sizeof(float));
     return layer->memory_next;
 }
 
@@ -111,40 +111,43 @@ static void swap(float **a, float **b)
     *b = old;
 }
 
-static void copy_states(const lmn__layer *layer)
+/* A state changes places with its second array, which `next` follows. */
+static void swap_state(lmn__layer *layer, size_t i)
 {
-    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
-        if (layer->next[i] != NULL) {
-            memcpy(layer->next[i], layer->state[i], layer->count * sizeof(float));
-        }
-    }
-    if (layer->memory_next != NULL) {
-        memcpy(layer->memory_next, layer->memory, layer->memory_kind.count * sizeof(float));
-    }
+    swap(&layer->state[i], &layer->spare[i]);
+    layer->next[i] = layer->next[i] == NULL ? NULL : layer->spare[i];
 }
 
 void lmn__layer_commit_next(lmn__layer *layer)
 {
     for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
         if (layer->next[i] != NULL) {
-            swap(&layer->state[i], &layer->next[i]);
+            swap_state(layer, i);
         }
     }
     if (layer->memory_next != NULL) {
         swap(&layer->memory, &layer->memory_next);
     }
-    layer->is_swapped = !layer->is_swapped;
 }
 
 void lmn__layer_settle(lmn__layer *layer, bool copy)
 {
-    if (!layer->is_swapped) {
+    for (size_t i = 0; i < LMN_FEEDBACK_STATES_MAX; i++) {
+        if (layer->spare[i] == NULL || layer->state[i] == layer->home[i]) {
+            continue;
+        }
+        if (copy) {
+            memcpy(layer->spare[i], layer->state[i], layer->count * sizeof(float));
+        }
+        swap_state(layer, i);
+    }
+    if (layer->memory_next == NULL || layer->memory == layer->memory_home) {
         return;
     }
     if (copy) {
-        copy_states(layer);
+        memcpy(layer->memory_next, layer->memory, layer->memory_kind.own * sizeof(float));
     }
-    lmn__layer_commit_next(layer);
+    swap(&layer->memory, &layer->memory_next);
 }
 
 void lmn__layer_advance(lmn__layer *layer, size_t first, size_t count, const float *vector,

@@ -51,16 +51,17 @@ static lmn_status add_feedback_states(const lmn_reducer *reducer, const lmn__lay
     return LMN_OK;
 }
 
-static lmn_status add_steps(lmn__layer *layer, lmn_state *state, lmn_error *err)
+static lmn_status add_number(const lmn__layer *layer, const char *what, uint64_t *number,
+                             lmn_state *state, lmn_error *err)
 {
     char name[STATE_NAME_BYTES];
-    const int length = snprintf(name, sizeof name, "/compression/steps/%s", layer->name);
+    const int length = snprintf(name, sizeof name, "/compression/%s/%s", what, layer->name);
     if (length < 0 || (size_t)length >= sizeof name) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT, "layer name '%.64s...' is too long to be saved",
                              layer->name);
     }
     return lmn_state_add_array(state, name, "1", LMN_STATE_REPLICATED, LMN_STATE_U64, 0, NULL,
-                               &layer->compressed_steps, err);
+                               number, err);
 }
 
 static void set_elastic(lmn_state *state, lmn_status status, lmn_state_elastic elastic)
@@ -68,6 +69,52 @@ static void set_elastic(lmn_state *state, lmn_status status, lmn_state_elastic e
     if (status == LMN_OK) {
         lmn_state_set_elastic(state, elastic);
     }
+}
+
+/* Where some families of a mixture keep memory of each rank's own and others keep shared memory,
+   the latter has a name of its own. */
+static lmn_status add_memory(const lmn__layer *layer, lmn_state *state, lmn_error *err)
+{
+    const lmn_compressor_memory *memory = &layer->memory_kind;
+    lmn_status status = LMN_OK;
+    if (memory->own > 0) {
+        status = add_array(state, "compression/memory", LMN_STATE_PER_RANK, layer, 1, &memory->own,
+                           layer->memory, err);
+        set_elastic(state, status, LMN_ELASTIC_FRESH);
+    }
+    if (status == LMN_OK && memory->shared > 0) {
+        status =
+            add_array(state, memory->own > 0 ? "compression/shared_memory" : "compression/memory",
+                      LMN_STATE_REPLICATED, layer, 1, &memory->shared, layer->shared_memory, err);
+        set_elastic(state, status, LMN_ELASTIC_IF_THERE);
+    }
+    return status;
+}
+
+/* Whether what is sent of a layer depends on the number of its compressed steps. */
+static bool counts_steps(const lmn_reducer *reducer, const lmn__layer *layer)
+{
+    for (size_t way = 0; way < LMN__WAYS; way++) {
+        const lmn__exchange_kind *kind = reducer->ways[way];
+        if (kind != NULL && kind->counts_steps &&
+            lmn__may_travel_by(reducer, layer, kind->combine)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static lmn_status check_means(const lmn_reducer *reducer, lmn_error *err)
+{
+    for (size_t i = 0; i < reducer->n_layers; i++) {
+        if (reducer->layers[i].mean_in_slices > 1) {
+            return lmn_error_set(err, LMN_ERR_FORMAT,
+                                 "where h of layer '%s' is kept was saved as %llu, but is 0 or 1",
+                                 reducer->layers[i].name,
+                                 (unsigned long long)reducer->layers[i].mean_in_slices);
+        }
+    }
+    return LMN_OK;
 }
 
 static lmn_status add_layer_state(const lmn_reducer *reducer, lmn__layer *layer, lmn_state *state,
@@ -79,19 +126,17 @@ static lmn_status add_layer_state(const lmn_reducer *reducer, lmn__layer *layer,
                                   layer, layer->tracked, err);
         set_elastic(state, status, LMN_ELASTIC_FRESH); /* the mean of the new h_i */
     }
-    if (status == LMN_OK && layer->memory != NULL) {
-        const lmn_state_kind kind =
-            layer->memory_kind.shared ? LMN_STATE_REPLICATED : LMN_STATE_PER_RANK;
-        status = add_array(state, "compression/memory", kind, layer, 1, &layer->memory_kind.count,
-                           layer->memory, err);
-        set_elastic(state, status,
-                    kind == LMN_STATE_PER_RANK ? LMN_ELASTIC_FRESH : LMN_ELASTIC_IF_THERE);
+    if (status == LMN_OK) {
+        status = add_memory(layer, state, err);
     }
-    const lmn__exchange_kind *way = reducer->way;
-    if (status == LMN_OK && way != NULL && way->counts_steps &&
-        lmn__may_be_compressed(reducer, layer)) {
-        status = add_steps(layer, state, err);
+    if (status == LMN_OK && counts_steps(reducer, layer)) {
+        status = add_number(layer, "steps", &layer->compressed_steps, state, err);
         set_elastic(state, status, LMN_ELASTIC_IF_THERE);
+    }
+    if (status == LMN_OK && lmn__layer_has_mean(reducer, layer) &&
+        lmn__may_travel_by(reducer, layer, LMN_COMBINE_SLICED)) {
+        status = add_number(layer, "mean_in_slices", &layer->mean_in_slices, state, err);
+        set_elastic(state, status, LMN_ELASTIC_FRESH); /* h is formed anew */
     }
     if (status == LMN_OK && layer->observed != NULL) {
         status = add_vector_state(state, "allocation/observed", LMN_STATE_PER_RANK, layer,
@@ -282,6 +327,9 @@ lmn_status lmn_reducer_restored(lmn_reducer *reducer, lmn_error *err)
     }
     if (status == LMN_OK) {
         status = check_exchanges(reducer, err);
+    }
+    if (status == LMN_OK) {
+        status = check_means(reducer, err);
     }
     status = lmn_agree(reducer->world, status, err);
     if (status != LMN_OK) {

@@ -46,6 +46,8 @@ lmn_status lmn_reducer_begin(lmn_reducer *reducer, uint64_t step, lmn_error *err
     reducer->seconds_encode = 0.0;
     reducer->seconds_decode = 0.0;
     reducer->seconds_progress = 0.0;
+    reducer->n_under_way = 0;
+    reducer->times = (lmn_step_times){.ready_at = 0.0};
     reducer->bytes_before = bytes_sent(reducer);
     memset(reducer->scalars, 0, sizeof reducer->scalars);
     lmn__node_begin(reducer);
@@ -138,6 +140,9 @@ static lmn_status start_bucket(lmn_reducer *reducer, lmn__bucket *bucket, lmn_er
     bucket->started = true;
     bucket->is_under_way = true;
     bucket->started_at = lmn_clock_seconds();
+    if (reducer->n_under_way++ == 0) {
+        reducer->under_way_since = bucket->started_at;
+    }
     lmn_status status = LMN_OK;
     for (size_t e = 0; e < bucket->n_exchanges && status == LMN_OK; e++) {
         status = bucket->exchanges[e]->kind->start(bucket->exchanges[e], is_silent(reducer), err);
@@ -235,12 +240,15 @@ static lmn_status progress_bucket(const lmn__bucket *bucket, lmn_error *err)
     return all;
 }
 
-static void note_finished(const lmn_reducer *reducer, lmn__bucket *bucket)
+static void note_finished(lmn_reducer *reducer, lmn__bucket *bucket)
 {
     const int lane = 1 + (int)(bucket - reducer->buckets);
+    const double now = lmn_clock_seconds();
     bucket->is_under_way = false;
-    lmn_trace_add(reducer->trace, "exchange", lane, reducer->step, bucket->started_at,
-                  lmn_clock_seconds());
+    if (--reducer->n_under_way == 0) {
+        reducer->times.seconds_flight += now - reducer->under_way_since;
+    }
+    lmn_trace_add(reducer->trace, "exchange", lane, reducer->step, bucket->started_at, now);
 }
 
 /* LMN_IN_PROGRESS while any started bucket is under way. */
@@ -409,6 +417,11 @@ static lmn_status take_verdict(lmn_reducer *reducer, lmn_step_report *report, lm
     return status;
 }
 
+lmn_step_times lmn_reducer_step_times(const lmn_reducer *reducer)
+{
+    return reducer->times;
+}
+
 lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out, lmn_error *err)
 {
     if (!reducer->open) {
@@ -416,6 +429,7 @@ lmn_status lmn_reducer_finish(lmn_reducer *reducer, lmn_step_report *report_out,
     }
     lmn_step_report report = {.applied = false};
     const double start = lmn_clock_seconds();
+    reducer->times.ready_at = start;
     const double worked_before = reducer->seconds_encode + reducer->seconds_decode;
     lmn__timing_computed(reducer);
     lmn_status status = exchange(reducer, err);

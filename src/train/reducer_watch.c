@@ -39,7 +39,7 @@
 bool lmn__watch_is_wanted(const lmn_reducer *reducer)
 {
     /* Two answers to two suggestions: eta is not given by value. */
-    return reducer->way != NULL &&
+    return lmn__compresses(reducer) &&
            lmn_feedback_eta(reducer->feedback, 0.25) != lmn_feedback_eta(reducer->feedback, 0.5);
 }
 

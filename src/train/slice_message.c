@@ -13,8 +13,10 @@
 
 static size_t part_bytes(const lmn_reducer *reducer, const lmn__part *part)
 {
-    const size_t level = part->layer->travel_level;
-    return level == 0 ? 0 : lmn_compressor_part_bytes(reducer->compressor, level, part->count);
+    const lmn__layer *layer = part->layer;
+    return layer->way == LMN_COMBINE_SLICED
+               ? lmn_compressor_part_bytes(reducer->compressor, layer->travel_level, part->count)
+               : 0;
 }
 
 size_t lmn__part_message_bytes(const lmn_reducer *reducer, const lmn__part *part)
@@ -83,7 +85,7 @@ lmn_status lmn__slice_check(const lmn_reducer *reducer, const lmn__slices *slice
          i < slices->first_part[slice + 1] && status == LMN_OK; i++) {
         const lmn__part *part = &slices->parts[i];
         const size_t padded = lmn__part_message_bytes(reducer, part);
-        if (part->layer->travel_level == 0) {
+        if (part->layer->way != LMN_COMBINE_SLICED) {
             continue;
         }
         if (bytes - offset < padded) {

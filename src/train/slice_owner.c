@@ -7,7 +7,9 @@
  *
  * with random numbers that all ranks share. E = y - C(y) is what the second encoding left out,
  * added to the next mean; without error feedback (`none`) it is dropped, as the first encoding's
- * is. E and the slice of h live here alone. A layer that travels dense in a step leaves E as it is.
+ * is. E and the slice of h live here alone. A layer that travels in another way in a step leaves E
+ * as it is; in a mixture h is then whole on every rank, from where it is taken when the layer comes
+ * back.
  *
  * Source: H. Tang, C. Yu, X. Lian, T. Zhang, J. Liu, "DoubleSqueeze: parallel stochastic gradient
  * descent with double-pass error-compensated compression", ICML 2019, arXiv:1905.05957.
@@ -144,6 +146,17 @@ static void mean_sent(void *user, size_t first, size_t count, const float *vecto
     (void)sent;
 }
 
+/* h of a layer that did not travel in slices in the step before is whole on every rank, and what
+   the slice holds means nothing: it may be written before the step counts. */
+static void take_over_mean(const lmn__slice_owner *owner, const lmn__part *part)
+{
+    const lmn__layer *layer = part->layer;
+    if (owner->tracked != NULL && layer->tracked != NULL && layer->mean_in_slices == 0) {
+        memcpy(owner->tracked + part->offset, layer->tracked + part->first,
+               part->count * sizeof(float));
+    }
+}
+
 static const float *part_of(const float *slice, const lmn__part *part)
 {
     return slice == NULL ? NULL : slice + part->offset;
@@ -170,9 +183,10 @@ size_t lmn__slice_owner_encode(lmn__slice_owner *owner, const lmn_collective *sc
     const size_t end = owner->slices->first_part[reducer->team.rank + 1];
     for (size_t i = owner->slices->first_part[reducer->team.rank]; i < end; i++) {
         const lmn__part *part = &owner->slices->parts[i];
-        if (part->layer->travel_level == 0) {
+        if (part->layer->way != LMN_COMBINE_SLICED) {
             continue;
         }
+        take_over_mean(owner, part);
         average_part(owner, scatter, part, offset);
         lmn_error cause = lmn_error_none();
         const lmn_status status = encode_part(owner, part, message + offset, &cause);
@@ -210,10 +224,10 @@ static void commit_part(const lmn__slice_owner *owner, const lmn__part *part)
     }
 }
 
-/* A layer that travelled dense has its h set anew, and owes what it owed before. */
-static void commit_dense_part(const lmn__slice_owner *owner, const lmn__part *part)
+/* A layer that travelled another way owes what it owed before. Dense, it has its h set anew. */
+static void commit_other_part(const lmn__slice_owner *owner, const lmn__part *part)
 {
-    if (owner->tracked != NULL) {
+    if (owner->tracked != NULL && part->layer->tracked == NULL) {
         memcpy(owner->tracked + part->offset, part->layer->average + part->first,
                part->count * sizeof(float));
     }
@@ -224,10 +238,10 @@ void lmn__slice_owner_commit(lmn__slice_owner *owner)
     const int rank = owner->reducer->team.rank;
     for (size_t i = owner->slices->first_part[rank]; i < owner->slices->first_part[rank + 1]; i++) {
         const lmn__part *part = &owner->slices->parts[i];
-        if (part->layer->travel_level == 0) {
-            commit_dense_part(owner, part);
-        } else {
+        if (part->layer->way == LMN_COMBINE_SLICED) {
             commit_part(owner, part);
+        } else {
+            commit_other_part(owner, part);
         }
     }
 }

@@ -13,7 +13,9 @@ static lmn__layer *layer_at(const lmn_reducer *reducer, const lmn__bucket *bucke
 
 static size_t grains_of(const lmn_reducer *reducer, const lmn__layer *layer, size_t grain)
 {
-    return lmn__may_be_compressed(reducer, layer) ? (layer->count + grain - 1) / grain : 0;
+    return lmn__may_travel_by(reducer, layer, LMN_COMBINE_SLICED)
+               ? (layer->count + grain - 1) / grain
+               : 0;
 }
 
 static size_t count_grains(const lmn_reducer *reducer, const lmn__bucket *bucket, size_t grain)

@@ -27,12 +27,13 @@ typedef struct lmn__slices {
     size_t count;       /* elements of the largest slice */
 } lmn__slices;
 
-/** Cut the layers of a bucket that may be compressed. Local. Errors: LMN_ERR_MEMORY. */
+/** Cut the layers of a bucket that may travel so. Local. Errors: LMN_ERR_MEMORY. */
 lmn_status lmn__slices_create(lmn_reducer *reducer, const lmn__bucket *bucket,
                               lmn__slices *slices_out, lmn_error *err) LMN_NODISCARD;
 void lmn__slices_free(lmn__slices *slices);
 
-/** Bytes of a part in a message of this step, with padding; 0 when its layer travels dense. */
+/** Bytes of a part in a message of this step, with padding; 0 when its layer travels another way.
+ */
 size_t lmn__part_message_bytes(const lmn_reducer *reducer, const lmn__part *part);
 
 /** A part of a message as the compressor sees it. */

@@ -26,11 +26,12 @@ static lmn_status take_tables(lmn__timing *self, lmn_error *err)
     self->plans = lmn_alloc(LMN_LEVELS_COUNT * self->n_layers, sizeof(uint64_t), err);
     self->costs = lmn_alloc(3 * cells, sizeof(double), err);
     self->bucket_of = lmn_alloc(self->n_layers, sizeof(size_t), err);
+    self->kind = lmn_alloc(self->n_levels, sizeof *self->kind, err);
     self->maxima = lmn_alloc(self->maxima_count, sizeof(uint64_t), err);
     const bool is_complete = self->sweep != NULL && self->ready_steps != NULL &&
                              self->ready != NULL && self->encode != NULL && self->decode != NULL &&
                              self->share != NULL && self->plans != NULL && self->costs != NULL &&
-                             self->bucket_of != NULL && self->maxima != NULL;
+                             self->bucket_of != NULL && self->kind != NULL && self->maxima != NULL;
     return is_complete ? LMN_OK : LMN_ERR_MEMORY;
 }
 
@@ -66,36 +67,15 @@ void lmn__timing_destroy(lmn_reducer *reducer)
     lmn_free(self->plans);
     lmn_free(self->costs);
     lmn_free(self->bucket_of);
+    lmn_free(self->kind);
     lmn_free(self->maxima);
     lmn_free(self);
 }
 
-/* Picoseconds per byte are enough for whole numbers: 1 ps is a link of 8 Tbit/s. */
-static lmn_status slowest_line(lmn_world *world, lmn_line *line, lmn_error *err)
-{
-    uint64_t numbers[2] = {(uint64_t)(line->latency * 1e12), (uint64_t)(line->per_byte * 1e15)};
-    const lmn_status status = lmn_world_max_u64(world, numbers, 2, err);
-    *line =
-        (lmn_line){.latency = (double)numbers[0] * 1e-12, .per_byte = (double)numbers[1] * 1e-15};
-    return status;
-}
-
-/* Teams of several leaders measure at the same time, as they will work. */
 lmn_status lmn__timing_connect(lmn_reducer *reducer, lmn_error *err)
 {
     lmn__timing *self = reducer->timing;
-    if (self == NULL) {
-        return LMN_OK;
-    }
-    lmn_status status = LMN_OK;
-    if (reducer->team.world != NULL) {
-        status = lmn_link_measure(reducer->team.world, &self->link, err);
-    }
-    status = lmn_agree(reducer->world, status, err);
-    if (status == LMN_OK) {
-        status = slowest_line(reducer->world, &self->link.sum, err);
-    }
-    return status == LMN_OK ? slowest_line(reducer->world, &self->link.gather, err) : status;
+    return self == NULL ? LMN_OK : lmn_reducer_measure_link(reducer, &self->link, err);
 }
 
 static bool is_all_dense(const lmn_reducer *reducer)

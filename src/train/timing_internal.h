@@ -109,6 +109,7 @@ struct lmn__timing {
     /* For a decision. */
     double *costs;     /* [3][n_layers][n_levels] encode, decode, wire */
     size_t *bucket_of; /* [n_layers] */
+    uint8_t *kind;     /* [n_levels] of messages */
     uint64_t *maxima;  /* [maxima_count] nanoseconds that ranks exchange */
     size_t maxima_count;
     bool is_silent; /* decisions are not logged */

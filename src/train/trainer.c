@@ -59,6 +59,9 @@ static lmn_status prepare(lmn_trainer *trainer, const lmn_trainer_options *optio
     if (status == LMN_OK) {
         status = lmn__trainer_make_trace(trainer, err);
     }
+    if (status == LMN_OK) {
+        status = lmn__waits_create(trainer, err);
+    }
     return status == LMN_OK ? lmn__records_create(trainer, err) : status;
 }
 
@@ -130,11 +133,13 @@ void lmn_trainer_destroy(lmn_trainer *trainer)
     if (trainer == NULL) {
         return;
     }
+    lmn_checkpoint_writer_destroy(trainer->writer);
     lmn_reader_destroy(trainer->reader);
     lmn_shard_destroy(&trainer->shard);
     lmn_state_destroy(trainer->state);
     lmn_free(trainer->merges);
     lmn__records_destroy(trainer->records);
+    lmn__waits_destroy(trainer->waits);
     lmn_trace_destroy(trainer->trace);
     lmn_evaluator_destroy(trainer->evaluator);
     lmn_reducer_destroy(trainer->reducer);
@@ -259,7 +264,10 @@ static lmn_status follow_up(lmn_trainer *trainer, lmn_error *err)
     const bool evaluates = evaluation_due(trainer);
     const bool saves = checkpoint_due(trainer);
     const bool is_full = trainer->records->n_waiting == LMN__RECORD_STEPS;
-    lmn_status status = verify(trainer, err);
+    lmn_status status = lmn__trainer_follow_checkpoint(trainer, err);
+    if (status == LMN_OK) {
+        status = verify(trainer, err);
+    }
     if (status == LMN_OK && evaluates) {
         status = evaluate(trainer, err);
     }
@@ -286,6 +294,7 @@ static lmn_status train(lmn_trainer *trainer, lmn_error *err)
             status = follow_up(trainer, err);
         }
     }
+    status = lmn__trainer_close_checkpoint(trainer, status, err);
     if (status == LMN_ERR_NONFINITE) {
         /* All ranks gave up after the same step: the rows that show how it came are worth keeping.
            Whether that works out does not change why the run ends. */
@@ -302,7 +311,13 @@ static lmn_status conclude(lmn_trainer *trainer, lmn_error *err)
                            trainer->evaluated_steps != trainer->progress.steps;
     lmn_status status = evaluates ? evaluate(trainer, err) : LMN_OK;
     if (status == LMN_OK) {
+        status = lmn__waits_measure_link(trainer, err);
+    }
+    if (status == LMN_OK) {
         status = lmn__records_gather(trainer, true, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__waits_share_host(trainer, err);
     }
     return status == LMN_OK ? lmn__trainer_write_trace(trainer, true, err) : status;
 }
@@ -345,6 +360,7 @@ static lmn_training_summary summarise(const lmn_trainer *trainer)
         .bytes_dense = progress->bytes_dense,
         .param_hash = lmn_parameters_hash(trainer->learner.parameters),
         .parameters = lmn_parameters_total(trainer->learner.parameters)};
+    summary.waiting = *lmn__waits_total(trainer);
     lmn_task_measure(&trainer->task, LMN_SPLIT_TEST, progress->test_loss, summary.test.metrics);
     return summary;
 }
@@ -356,6 +372,9 @@ lmn_status lmn_trainer_run(lmn_trainer *trainer, lmn_training_summary *summary_o
     lmn_status status = lmn__trainer_restore(trainer, err);
     const double limit = trainer->settings.options.max_seconds;
     trainer->time_is_over = limit > 0.0 && trainer->seconds_before >= limit;
+    if (status == LMN_OK) {
+        status = lmn__trainer_open_writer(trainer, err);
+    }
     if (status == LMN_OK) {
         status = lmn__records_open(trainer, err);
     }

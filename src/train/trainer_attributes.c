@@ -8,6 +8,9 @@
 
 #include <stdio.h>
 
+/* Of a level in words. */
+#define LEVEL_BYTES 64
+
 static const char configuration[] = "/configuration";
 static const char machine[] = "/machine";
 static const char summary[] = "/summary";
@@ -81,6 +84,7 @@ static lmn_status set_numbers(const lmn_trainer *trainer, lmn_error *err)
         {"evaluate_every", options->evaluate_every},
         {"checkpoint_every", options->checkpoint_every},
         {"checkpoint_keep", options->checkpoint_keep},
+        {"checkpoint_async", options->checkpoint_async ? 1 : 0},
         {"resume", options->resume ? 1 : 0},
         {"verify_every", options->verify_every},
         {"skip_limit", options->skip_limit},
@@ -182,6 +186,26 @@ static lmn_status set_layers(const lmn_trainer *trainer, lmn_error *err)
     return status;
 }
 
+/* What the numbers in /levels and /decisions stand for. */
+static lmn_status set_level_names(const lmn_trainer *trainer, lmn_error *err)
+{
+    const size_t n = lmn_reducer_level_count(trainer->reducer);
+    const char **names = lmn_alloc(n, sizeof *names, err);
+    char *texts = lmn_alloc(n, LEVEL_BYTES, err);
+    lmn_status status = names == NULL || texts == NULL ? LMN_ERR_MEMORY : LMN_OK;
+    for (size_t level = 0; level < n && status == LMN_OK; level++) {
+        char *const text = texts + level * LEVEL_BYTES;
+        lmn_reducer_level_name(trainer->reducer, level, text, LEVEL_BYTES);
+        names[level] = text;
+    }
+    if (status == LMN_OK) {
+        status = lmn_results_set_texts(trainer->records->results, "/level_names", names, n, err);
+    }
+    lmn_free((void *)names);
+    lmn_free(texts);
+    return status;
+}
+
 lmn_status lmn__attributes_set_run(const lmn_trainer *trainer, const lmn_placement *placements,
                                    lmn_error *err)
 {
@@ -189,7 +213,10 @@ lmn_status lmn__attributes_set_run(const lmn_trainer *trainer, const lmn_placeme
     if (status == LMN_OK) {
         status = set_machine(trainer, placements, err);
     }
-    return status == LMN_OK ? set_layers(trainer, err) : status;
+    if (status == LMN_OK) {
+        status = set_layers(trainer, err);
+    }
+    return status == LMN_OK ? set_level_names(trainer, err) : status;
 }
 
 /* What the task has to say of the last loss on the test split. */
@@ -205,6 +232,34 @@ static lmn_status set_metrics(const lmn_trainer *trainer, lmn_error *err)
                                      values[i], err);
     }
     return status;
+}
+
+static lmn_status set_waiting(const lmn_trainer *trainer, lmn_error *err)
+{
+    const lmn_waiting *waiting = lmn__waits_total(trainer);
+    lmn_results *results = trainer->records->results;
+    const named_u64 numbers[] = {{"wait_steps", waiting->steps},
+                                 {"late_rank", waiting->rank > 0 ? (uint64_t)waiting->rank : 0},
+                                 {"late_steps", waiting->rank_steps}};
+    const named_f64 measures[] = {{"wait_step_seconds", waiting->step_seconds},
+                                  {"wait_seconds", waiting->seconds},
+                                  {"late_seconds", waiting->rank_seconds},
+                                  {"clock_error", waiting->clock_error},
+                                  {"link_bytes_per_s", waiting->delivered},
+                                  {"link_measured_bytes_per_s", waiting->measured}};
+    const size_t n_measures =
+        sizeof measures / sizeof measures[0] - (waiting->measured > 0.0 ? 0 : 1);
+    if (waiting->steps == 0) {
+        return LMN_OK;
+    }
+    lmn_status status =
+        set_u64s(results, summary, numbers, sizeof numbers / sizeof numbers[0], err);
+    if (status == LMN_OK) {
+        status = set_f64s(results, summary, measures, n_measures, err);
+    }
+    return status == LMN_OK
+               ? lmn_results_set_text(results, summary, "late_host", waiting->host, err)
+               : status;
 }
 
 lmn_status lmn__attributes_set_summary(const lmn_trainer *trainer, lmn_error *err)
@@ -238,6 +293,9 @@ lmn_status lmn__attributes_set_summary(const lmn_trainer *trainer, lmn_error *er
         set_u64s(results, summary, numbers, sizeof numbers / sizeof numbers[0], err);
     if (status == LMN_OK) {
         status = set_f64s(results, summary, measures, n_measures, err);
+    }
+    if (status == LMN_OK) {
+        status = set_waiting(trainer, err);
     }
     return status == LMN_OK ? set_metrics(trainer, err) : status;
 }

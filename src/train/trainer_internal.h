@@ -12,6 +12,7 @@
 #define LAMINA_TRAINER_INTERNAL_H
 
 #include "batch_internal.h"
+#include "lamina/checkpoint.h"
 #include "lamina/memory.h"
 #include "lamina/optimizer.h"
 #include "lamina/results.h"
@@ -27,7 +28,8 @@ enum {
     LMN__SCALAR_STOP = 2,       /* ranks that want to stop */
     LMN__SCALAR_CHECKPOINT = 3, /* 1 when rank 0's clock says that a checkpoint is due */
     LMN__SCALAR_TIME = 4,       /* 1 when rank 0's clock says that the time is over */
-    LMN__SCALAR_COUNT = 5
+    LMN__SCALAR_READY = 5,      /* ranks that are through with their part of a checkpoint */
+    LMN__SCALAR_COUNT = 6
 };
 
 /* Outputs of the learner's plan: loss, hits, then for each parameter of the graph its gradient, or
@@ -97,6 +99,9 @@ typedef struct lmn__identity {
 /* Steps whose bytes are not yet added up over ranks; after so many it is done. */
 #define LMN__RECORD_STEPS 256
 
+/* How often a run on shards may go on with another number of ranks, and once more. */
+#define LMN__STAGES_MAX ((size_t)256)
+
 /* Rows that a table can hold back: those that wait and those of the next round. */
 #define LMN__TABLE_ROWS ((size_t)2 * LMN__RECORD_STEPS)
 
@@ -130,6 +135,8 @@ typedef struct lmn__records {
     lmn_error pending_error; /* its message */
 } lmn__records;
 
+typedef struct lmn__waits lmn__waits; /* trainer_waits.c */
+
 struct lmn_trainer {
     lmn_world *world;           /* borrowed */
     const lmn_dataset *dataset; /* borrowed */
@@ -138,16 +145,19 @@ struct lmn_trainer {
     uint64_t test_count;
     lmn__settings settings;
     lmn_sharding sharding;
-    lmn_shard shard; /* of this rank; zeros without shards */
+    lmn_shard shard;                         /* of this rank; zeros without shards */
+    lmn_shard_stage stages[LMN__STAGES_MAX]; /* of numbers of ranks; behind the last: zeros */
     lmn__learner learner;
     lmn_reducer_layer *layers; /* [n_layers] as the reducer was given them */
     lmn_reducer *reducer;
     lmn_evaluator *evaluator; /* NULL without a test split */
     lmn_reader *reader;
     lmn__records *records;
+    lmn__waits *waits;
     lmn_state *state;
-    uint64_t *merges; /* of the vocabulary that is kept with checkpoints; NULL: none */
-    lmn_trace *trace; /* NULL: none is asked for */
+    lmn_checkpoint_writer *writer; /* NULL: no checkpoints, or not yet */
+    uint64_t *merges;              /* of the vocabulary that is kept with checkpoints; NULL: none */
+    lmn_trace *trace;              /* NULL: none is asked for */
     bool trace_is_written;
     lmn__progress progress;
     lmn__identity identity;   /* as in the checkpoint, after loading */
@@ -155,13 +165,14 @@ struct lmn_trainer {
     bool stop_wanted;         /* by some rank, agreed on in the last step */
     bool checkpoint_wanted;   /* by rank 0's clock, agreed on in the last step */
     bool time_is_over;        /* by rank 0's clock, agreed on in the last step */
+    bool all_ready;           /* with their parts of a checkpoint, agreed on in the last step */
     uint64_t evaluated_steps; /* steps made when this process last evaluated; UINT64_MAX: never */
     lmn_evaluation evaluation;
     double started_at;       /* clock at the start of lmn_trainer_run */
     double seconds_before;   /* total seconds of the runs that this one goes on from */
     double checkpoint_at;    /* clock at the last checkpoint */
-    double write_seconds;    /* that it took; 0: this process has written none */
     double step_seconds;     /* of recent steps, smoothed */
+    double seconds_inside;   /* in the last step: blocked while values of all ranks were summed */
     double last_lr;          /* of the last step */
     uint64_t own_bytes_sent; /* by this rank in this process, for progress lines */
     uint64_t own_bytes_dense;
@@ -206,7 +217,22 @@ lmn_status lmn__trainer_write_trace(lmn_trainer *trainer, bool last, lmn_error *
 /* trainer_state.c: collective. */
 lmn_status lmn__trainer_make_state(lmn_trainer *trainer, lmn_error *err); /* local */
 lmn_status lmn__trainer_restore(lmn_trainer *trainer, lmn_error *err);
+/* Numbers that a checkpoint of this run holds. Local. */
+lmn__identity lmn__trainer_identity(const lmn_trainer *trainer);
+
+/* trainer_checkpoint.c: collective. */
+lmn_status lmn__trainer_open_writer(lmn_trainer *trainer, lmn_error *err);
+/* Write one of what is now; in the background when it is asked for and the run goes on. */
 lmn_status lmn__trainer_checkpoint(lmn_trainer *trainer, lmn_error *err);
+/* After a step: take what is written in the background further, as far as all ranks are. */
+lmn_status lmn__trainer_follow_checkpoint(lmn_trainer *trainer, lmn_error *err);
+/* The run has ended with `status`: a checkpoint on its way is brought to its end where the ranks
+   can still do that together. Returns how the run ended after that. */
+lmn_status lmn__trainer_close_checkpoint(lmn_trainer *trainer, lmn_status status, lmn_error *err);
+/* Rank 0's clock says that one is due. Local. */
+bool lmn__trainer_is_time_to_save(const lmn_trainer *trainer);
+/* Whether this rank is through with its part of one on its way. Local. */
+bool lmn__trainer_is_ready(const lmn_trainer *trainer);
 
 /* trainer_records.c */
 lmn_status lmn__records_create(lmn_trainer *trainer, lmn_error *err); /* local */
@@ -217,15 +243,39 @@ void lmn__records_add_evaluation(lmn_trainer *trainer);                         
 /* Add up bytes over ranks and write rows; to the file, too, when `flush`. Collective. */
 lmn_status lmn__records_gather(lmn_trainer *trainer, bool flush, lmn_error *err);
 
+/* trainer_waits.c: who waited for whom. */
+lmn_status lmn__waits_create(lmn_trainer *trainer, lmn_error *err); /* local */
+void lmn__waits_destroy(lmn__waits *self);
+/* The table; rank 0, file open. */
+lmn_status lmn__waits_open_table(lmn_trainer *trainer, lmn_error *err);
+/* After that. Takes the placements, NULL elsewhere than on rank 0. Collective. */
+lmn_status lmn__waits_open(lmn_trainer *trainer, lmn_placement *placements, lmn_error *err);
+/* After the step's report; how long it took. Local. */
+void lmn__waits_add_step(lmn_trainer *trainer, double step_seconds);
+/* Settle all steps since the last time; after the times of the run are shared. Collective. */
+lmn_status lmn__waits_gather(lmn_trainer *trainer, lmn_error *err);
+/* Rank 0 with a table: step `step`, the i-th of those that were settled; and what is known of the
+ * ranks in all. */
+bool lmn__waits_is_nearly_full(const lmn_trainer *trainer);
+lmn_status lmn__waits_write_row(lmn_trainer *trainer, size_t i, uint64_t step, lmn_error *err);
+lmn_status lmn__waits_set_lists(const lmn_trainer *trainer, lmn_error *err);
+/* At the end: measure the link where that is wanted, and tell all ranks what only rank 0 knows.
+ * Collective. */
+lmn_status lmn__waits_measure_link(lmn_trainer *trainer, lmn_error *err);
+lmn_status lmn__waits_share_host(lmn_trainer *trainer, lmn_error *err);
+const lmn_waiting *lmn__waits_total(const lmn_trainer *trainer);
+
 /* trainer_decisions.c: the table of decisions on levels. Local. */
 lmn_status lmn__decisions_open(lmn_trainer *trainer, lmn_error *err); /* rank 0, file open */
 lmn_status lmn__decisions_add(lmn_trainer *trainer, uint64_t step, lmn_error *err);
 void lmn__records_destroy(lmn__records *records);
 
 /* trainer_shards.c */
-lmn_status lmn__shards_create(lmn_trainer *trainer, lmn_error *err);       /* local */
-lmn_status lmn__shards_agree(const lmn_trainer *trainer, lmn_error *err);  /* collective */
-lmn_status lmn__shards_record(const lmn_trainer *trainer, lmn_error *err); /* rank 0 only */
+lmn_status lmn__shards_create(lmn_trainer *trainer, lmn_error *err);               /* local */
+lmn_status lmn__shards_agree(const lmn_trainer *trainer, lmn_error *err);          /* collective */
+lmn_status lmn__shards_add_state(lmn_trainer *trainer, lmn_error *err);            /* local */
+lmn_status lmn__shards_go_on(lmn_trainer *trainer, uint64_t step, lmn_error *err); /* local */
+lmn_status lmn__shards_record(const lmn_trainer *trainer, lmn_error *err);         /* rank 0 only */
 const lmn_shard *lmn__shard_of(const lmn_trainer *trainer); /* NULL without shards; local */
 
 /* trainer_attributes.c: rank 0 only. */

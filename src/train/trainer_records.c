@@ -187,6 +187,9 @@ static lmn_status open_file(lmn_trainer *trainer, const lmn_placement *placement
         status = lmn__decisions_open(trainer, err);
     }
     if (status == LMN_OK) {
+        status = lmn__waits_open_table(trainer, err);
+    }
+    if (status == LMN_OK) {
         status = drop_rows(trainer, err);
     }
     if (status == LMN_OK) {
@@ -233,8 +236,11 @@ lmn_status lmn__records_open(lmn_trainer *trainer, lmn_error *err)
         }
         status = lmn_agree(trainer->world, opened, err);
     }
-    lmn_free(placements);
-    return status;
+    if (status != LMN_OK) {
+        lmn_free(placements);
+        return status;
+    }
+    return lmn__waits_open(trainer, placements, err);
 }
 
 /* The first failure between two points of agreement is the one that is told. */
@@ -372,9 +378,11 @@ static bool is_nearly_full(const lmn_table *table)
     return lmn_table_room(table) < LMN__RECORD_STEPS;
 }
 
-static bool flush_due(const lmn__records *records)
+static bool flush_due(const lmn_trainer *trainer)
 {
+    const lmn__records *records = trainer->records;
     return is_nearly_full(records->steps) || is_nearly_full(records->levels) ||
+           lmn__waits_is_nearly_full(trainer) ||
            (records->decisions != NULL && is_nearly_full(records->decisions)) ||
            is_nearly_full(records->layer_bytes) || is_nearly_full(records->feedback) ||
            is_nearly_full(records->evaluations) ||
@@ -391,11 +399,17 @@ static lmn_status write_rows(lmn_trainer *trainer, bool flush, lmn_error *err)
     lmn_status status = LMN_OK;
     for (size_t i = 0; i < records->n_waiting && status == LMN_OK; i++) {
         status = append_step(records, i, err);
+        if (status == LMN_OK) {
+            status = lmn__waits_write_row(trainer, i, records->waiting[i].step, err);
+        }
     }
-    if (status != LMN_OK || !(flush || flush_due(records))) {
+    if (status != LMN_OK || !(flush || flush_due(trainer))) {
         return status;
     }
     status = lmn__attributes_set_summary(trainer, err);
+    if (status == LMN_OK) {
+        status = lmn__waits_set_lists(trainer, err);
+    }
     if (status == LMN_OK) {
         status = lmn_results_flush(records->results, err);
     }
@@ -425,6 +439,9 @@ lmn_status lmn__records_gather(lmn_trainer *trainer, bool flush, lmn_error *err)
         lmn_world_sum_u64(trainer->world, records->bytes, 2 * records->n_waiting, err);
     if (status == LMN_OK) {
         status = share_times(trainer, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__waits_gather(trainer, err);
     }
     if (status != LMN_OK) {
         return status;

@@ -185,11 +185,19 @@ static uint64_t hash_text(const char *text, uint64_t hash)
 lmn_status lmn__settings_agree(const lmn__settings *settings, lmn_world *world, lmn_error *err)
 {
     const lmn_trainer_options *options = &settings->options;
-    const uint64_t numbers[] = {
-        settings->total_steps,     options->global_batch,     options->seed,
-        options->evaluate_every,   options->checkpoint_every, options->checkpoint_keep,
-        options->resume ? 1U : 0U, options->verify_every,     options->skip_limit,
-        options->memory_bytes,     options->trace_step};
+    const uint64_t numbers[] = {settings->total_steps,
+                                options->global_batch,
+                                options->seed,
+                                options->evaluate_every,
+                                options->checkpoint_every,
+                                options->checkpoint_keep,
+                                options->resume ? 1U : 0U,
+                                options->verify_every,
+                                options->skip_limit,
+                                options->memory_bytes,
+                                options->trace_step,
+                                options->checkpoint_async ? 1U : 0U,
+                                options->measure_link ? 1U : 0U};
     uint64_t hash = lmn_hash64(numbers, sizeof numbers, 0);
     hash = lmn_hash64(&options->lr, sizeof options->lr, hash);
     hash = lmn_hash64(&options->max_seconds, sizeof options->max_seconds, hash);

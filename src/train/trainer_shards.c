@@ -6,6 +6,8 @@
 #include "lamina/partition.h"
 #include "trainer_internal.h"
 
+#include <inttypes.h>
+
 /* Of more classes than that no histogram is kept: ranks times classes numbers may not fit. */
 #define HISTOGRAM_CLASSES_MAX 4096
 
@@ -24,6 +26,56 @@ lmn_status lmn__shards_create(lmn_trainer *trainer, lmn_error *err)
     return lmn_shard_create(trainer->dataset, &trainer->sharding, options->seed,
                             lmn_world_rank(trainer->world), lmn_world_size(trainer->world),
                             &trainer->shard, err);
+}
+
+/* The numbers of ranks so far, from which follows what is read already. */
+lmn_status lmn__shards_add_state(lmn_trainer *trainer, lmn_error *err)
+{
+    if (trainer->sharding.kind == LMN_SHARDING_IID) {
+        return LMN_OK;
+    }
+    const size_t dims[2] = {LMN__STAGES_MAX, 2};
+    trainer->stages[0] = (lmn_shard_stage){.ranks = (uint64_t)lmn_world_size(trainer->world)};
+    return lmn_state_add_array(trainer->state, "/progress/stages", "1", LMN_STATE_REPLICATED,
+                               LMN_STATE_U64, 2, dims, trainer->stages, err);
+}
+
+/* A stage of these ranks from batch `step` on, unless they are those of the last. Stages without a
+   batch are forgotten. */
+static size_t add_stage(lmn_trainer *trainer, uint64_t step)
+{
+    const uint64_t size = (uint64_t)lmn_world_size(trainer->world);
+    size_t n = 0;
+    while (n < LMN__STAGES_MAX && trainer->stages[n].ranks != 0) {
+        n++;
+    }
+    if (n > 0 && trainer->stages[n - 1].ranks != size &&
+        trainer->stages[n - 1].first_batch == step) {
+        n--;
+    }
+    if (n < LMN__STAGES_MAX && (n == 0 || trainer->stages[n - 1].ranks != size)) {
+        trainer->stages[n++] = (lmn_shard_stage){.first_batch = step, .ranks = size};
+    }
+    return n;
+}
+
+lmn_status lmn__shards_go_on(lmn_trainer *trainer, uint64_t step, lmn_error *err)
+{
+    const lmn_trainer_options *options = &trainer->settings.options;
+    if (trainer->sharding.kind == LMN_SHARDING_IID) {
+        return LMN_OK;
+    }
+    const size_t n = add_stage(trainer, step);
+    if (trainer->stages[n - 1].ranks != (uint64_t)lmn_world_size(trainer->world)) {
+        return lmn_error_set(
+            err, LMN_ERR_ARGUMENT,
+            "the number of ranks was changed %zu times, which is as often as shards "
+            "allow: go on with %" PRIu64 " ranks, or begin a new run with the "
+            "parameters of this one",
+            n - 1, trainer->stages[n - 1].ranks);
+    }
+    return lmn_shard_go_on(trainer->dataset, &trainer->sharding, options->seed,
+                           options->global_batch, trainer->stages, n, &trainer->shard, err);
 }
 
 /* Logarithms may differ in the last bit between processors, and then samples would be left out or

@@ -7,7 +7,6 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "lamina/clock.h"
 #include "trainer_internal.h"
 
 #include <inttypes.h>
@@ -97,6 +96,9 @@ lmn_status lmn__trainer_make_state(lmn_trainer *trainer, lmn_error *err)
                                 LMN_STATE_F64, 2, dims, trainer->records->feedback_recorded, err);
     }
     if (status == LMN_OK) {
+        status = lmn__shards_add_state(trainer, err);
+    }
+    if (status == LMN_OK) {
         status = add_specs(trainer, err);
     }
     if (status == LMN_OK) {
@@ -105,7 +107,7 @@ lmn_status lmn__trainer_make_state(lmn_trainer *trainer, lmn_error *err)
     return status == LMN_OK ? add_measures(trainer, err) : status;
 }
 
-static lmn__identity own_identity(const lmn_trainer *trainer)
+lmn__identity lmn__trainer_identity(const lmn_trainer *trainer)
 {
     return (lmn__identity){.global_batch = trainer->settings.options.global_batch,
                            .seed = trainer->settings.options.seed,
@@ -113,27 +115,9 @@ static lmn__identity own_identity(const lmn_trainer *trainer)
                            .total_steps = trainer->settings.total_steps};
 }
 
-static const lmn_activity saving = {.text = "writing a checkpoint", .waits = false};
-
-lmn_status lmn__trainer_checkpoint(lmn_trainer *trainer, lmn_error *err)
-{
-    const lmn_trainer_options *options = &trainer->settings.options;
-    trainer->identity = own_identity(trainer);
-    trainer->progress.param_hash = lmn_parameters_hash(trainer->learner.parameters);
-    lmn_reducer_settle(trainer->reducer);
-    (void)lmn_world_note(trainer->world, &saving);
-    const double start = lmn_clock_seconds();
-    const lmn_status status =
-        lmn_checkpoint_write(trainer->world, options->checkpoint_directory, trainer->progress.steps,
-                             trainer->state, options->checkpoint_keep, err);
-    trainer->checkpoint_at = lmn_clock_seconds();
-    trainer->write_seconds = trainer->checkpoint_at - start;
-    return status;
-}
-
 static lmn_status check_identity(const lmn_trainer *trainer, const char *path, lmn_error *err)
 {
-    const lmn__identity own = own_identity(trainer);
+    const lmn__identity own = lmn__trainer_identity(trainer);
     const lmn__identity *saved = &trainer->identity;
     if (saved->global_batch != own.global_batch) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
@@ -202,6 +186,9 @@ static lmn_status load(lmn_trainer *trainer, const char *path, uint64_t step, lm
     status = check_identity(trainer, path, err);
     if (status == LMN_OK) {
         status = check_parameters(trainer, path, err);
+    }
+    if (status == LMN_OK) {
+        status = lmn__shards_go_on(trainer, step, err);
     }
     status = lmn_agree(trainer->world, status, err);
     if (status == LMN_OK) {

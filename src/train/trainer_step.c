@@ -39,8 +39,11 @@ static lmn_status move_messages(void *user, lmn_error *err)
 /* Collective. For ops that need the values of all ranks, such as synchronised batch norm. */
 static lmn_status sum_ranks(void *user, double *values, size_t n, lmn_error *err)
 {
-    const lmn_trainer *trainer = user;
-    return lmn_world_sum_f64(trainer->world, values, n, err);
+    lmn_trainer *trainer = user;
+    const double start = lmn_clock_seconds();
+    const lmn_status status = lmn_world_sum_f64(trainer->world, values, n, err);
+    trainer->seconds_inside += lmn_clock_seconds() - start;
+    return status;
 }
 
 /* Rows of this rank weigh size / batch, so that the mean over ranks is the mean over the batch. */
@@ -105,28 +108,18 @@ static lmn_status compute_gradients(lmn_trainer *trainer, lmn__step_record *reco
     return LMN_OK;
 }
 
-/* Rank 0's clock; with a rate of failures the first checkpoint comes at once, to be measured. */
-static bool is_time_to_save(const lmn_trainer *trainer)
-{
-    const lmn_trainer_options *options = &trainer->settings.options;
-    double interval = options->checkpoint_seconds;
-    if (options->failure_seconds > 0.0 && trainer->write_seconds > 0.0) {
-        interval = lmn__checkpoint_interval(trainer->write_seconds, options->failure_seconds);
-    }
-    const bool has_interval = interval > 0.0 || options->failure_seconds > 0.0;
-    return has_interval && lmn_clock_seconds() - trainer->checkpoint_at >= interval;
-}
-
 static void say_wishes(lmn_trainer *trainer)
 {
     const lmn_trainer_options *options = &trainer->settings.options;
     const bool stops = options->should_stop != NULL && options->should_stop(options->user);
-    const bool saves = lmn_world_rank(trainer->world) == 0 && is_time_to_save(trainer);
+    const bool saves = lmn_world_rank(trainer->world) == 0 && lmn__trainer_is_time_to_save(trainer);
     const bool ends = lmn_world_rank(trainer->world) == 0 && options->max_seconds > 0.0 &&
                       lmn__trainer_total_seconds(trainer) >= options->max_seconds;
     lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_STOP, stops ? 1.0F : 0.0F);
     lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_CHECKPOINT, saves ? 1.0F : 0.0F);
     lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_TIME, ends ? 1.0F : 0.0F);
+    lmn_reducer_set_scalar(trainer->reducer, LMN__SCALAR_READY,
+                           lmn__trainer_is_ready(trainer) ? 1.0F : 0.0F);
 }
 
 /* Collective. A local failure of one rank becomes the failure of all. */
@@ -172,6 +165,8 @@ static void count_step(lmn_trainer *trainer)
     trainer->stop_wanted = report->scalars[LMN__SCALAR_STOP] > 0.0F;
     trainer->checkpoint_wanted = report->scalars[LMN__SCALAR_CHECKPOINT] > 0.0F;
     trainer->time_is_over = report->scalars[LMN__SCALAR_TIME] > 0.0F;
+    trainer->all_ready =
+        report->scalars[LMN__SCALAR_READY] >= (float)lmn_world_size(trainer->world);
 }
 
 static void record_step(lmn_trainer *trainer, lmn__step_record *record, double start)
@@ -186,6 +181,7 @@ static void record_step(lmn_trainer *trainer, lmn__step_record *record, double s
     record->seconds_compute = record->seconds - record->seconds_read - record->seconds_encode -
                               record->seconds_wait - record->seconds_decode;
     lmn__records_add_step(trainer, record);
+    lmn__waits_add_step(trainer, record->seconds);
     trainer->last_lr = record->lr;
     trainer->own_bytes_sent += report->bytes_sent;
     trainer->own_bytes_dense += report->bytes_dense;
@@ -219,6 +215,7 @@ lmn_status lmn__trainer_step(lmn_trainer *trainer, lmn_error *err)
     const double start = lmn_clock_seconds();
     const uint64_t step = trainer->progress.steps;
     lmn__step_record record = {.step = step, .lr = learning_rate(trainer, step)};
+    trainer->seconds_inside = 0.0;
     lmn_world_note_step(trainer->world, step);
     const lmn_status status = reduce_gradients(trainer, &record, err);
     if (status != LMN_OK) {

@@ -79,6 +79,15 @@ if mount -t tmpfs -o size=4m lamina-test full 2>/dev/null; then
     for checkpoint in full/kept2/checkpoint-*.h5; do
         expect 0 "$LAMINA" inspect "$checkpoint"
     done
+    rm -r full/kept2
+    # shellcheck disable=SC2086
+    refused_by_ranks 1 "space" "$LAMINA" train vision --data tiny.h5 $common --steps 60 \
+        --out run2.h5 --checkpoint-dir full/kept2 --checkpoint-every 4 --keep 0 --checkpoint-async
+    [ "$(cksum <"$kept")" = "$sum" ] || fail "the previous checkpoint was changed"
+    [ -z "$(find full -name '*.part')" ] || fail "a part was left behind by --checkpoint-async"
+    for checkpoint in full/kept2/checkpoint-*.h5; do
+        expect 0 "$LAMINA" inspect "$checkpoint"
+    done
     refused_by_ranks 1 . "$LAMINA" train vision --data tiny.h5 --model mlp:hidden=600 \
         --batch 16 --threads 1 --steps 2 --out full/run.h5 --checkpoint-dir full/kept3
 else

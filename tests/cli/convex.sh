@@ -8,7 +8,7 @@ set -eu
 
 # start RANKS OUT OPTION...: a run in the background, under the launcher on more than one rank.
 start() {
-    launch="timeout $TIME_LIMIT_S $MPIRUN -np $1"
+    launch="timeout $TIME_LIMIT_S $MPIRUN -n $1"
     [ "$1" -gt 1 ] || launch="timeout $TIME_LIMIT_S"
     out=$2
     shift 2

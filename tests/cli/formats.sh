@@ -54,7 +54,15 @@ with h5py.File(sys.argv[1]) as f:
     steps = f["steps"]
     for name in ("step", "loss", "learning_rate", "seconds", "bytes_sent", "bytes_dense"):
         assert steps[name].shape[0] == 6, (name, steps[name].shape)
-    for group in ("steps", "evaluations", "levels"):
+    waits = f["waits"]
+    assert waits["seconds"].shape == (6, 2) and waits["seconds"].dtype == "float32"
+    assert (waits["step"][:] == range(6)).all() and (waits["seconds"][:] >= 0).all()
+    assert set(waits["last"][:]) <= {0, 1}
+    assert f["ranks/host"].asstr()[:].tolist() == 2 * [f["summary"].attrs["late_host"]]
+    assert f["ranks/last_steps"][:].sum() == 6 == f["summary"].attrs["wait_steps"]
+    waited = waits["seconds"][:].sum()
+    assert abs(waited - f["summary"].attrs["wait_seconds"]) < 1e-5, waited
+    for group in ("steps", "evaluations", "levels", "waits"):
         for name, column in f[group].items():
             assert "units" in column.attrs, (group, name)
     assert steps["bytes_sent"].attrs["units"] in ("byte", b"byte")

@@ -50,14 +50,20 @@ echo "random moments from seed $seed (LAMINA_TEST_SEED)"
 random=$(awk -v seed="$seed" 'BEGIN { srand(seed); print rand() / 3, rand() / 3 }')
 for moment in first part $random part; do
     touch round
+    # Every other round in the background.
+    case ${background:-} in
+    "") background=--checkpoint-async ;;
+    *) background="" ;;
+    esac
     # shellcheck disable=SC2086
-    start_ranks 2 "$LAMINA" train vision $common --out killed.h5 --checkpoint-dir killed --resume
+    start_ranks 2 "$LAMINA" train vision $common --out killed.h5 --checkpoint-dir killed --resume \
+        $background
     wait_for "$moment"
     signal_ranks KILL
     wait_for_ranks
     left=$(find killed -name '*.part' 2>/dev/null | wc -l)
     last=$(newest killed)
-    check "SIGKILL at $moment: parts left $left, newest ${last:-none}"
+    check "SIGKILL at $moment, ${background:-at once}: parts left $left, newest ${last:-none}"
     [ "$code" -ne 0 ] || fail "the run was over before it was killed"
     if [ -n "$last" ]; then
         expect 0 "$LAMINA" inspect "$last"

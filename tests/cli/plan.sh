@@ -7,16 +7,25 @@ set -eu
 
 check "a stated link is planned for, in words"
 "$LAMINA" plan --model mlp --batch 8 --steps 3 --link 100mbit,50us --threads 1 >plan.txt 2>err.txt
-grep -q "link as stated: 50 us a message, 0.1 Gbit/s" plan.txt
+grep -q "link as stated: 50 us a message, 0.1 Gbit/s, 1 us from one message to the next" plan.txt
 grep -q "^dense1/weight " plan.txt
 grep -Eq "^ +4096 +4096 " plan.txt
 
 check "as JSON it holds layers, predictions and the curve, and compressing pays on a slow link"
-"$LAMINA" plan --model mlp --batch 8 --steps 3 --link 10mbit,50us --threads 1 --json >plan.json 2>err.txt
-"$PYTHON" - <<'END'
+"$LAMINA" plan --model mlp --batch 8 --steps 3 --link 10mbit,50us,3us --threads 1 --json >plan.json 2>err.txt
+"$PYTHON" - "$SOURCE_DIR/docs/plan.md" <<'END'
 import json
+import re
+import sys
 plan = json.load(open("plan.json", encoding="utf-8"))
 by = plan["predicted"]
+assert abs(plan["link"]["gap_seconds"] - 3e-6) < 1e-12, plan["link"]
+# A latency and a gap for each phase: entries are gathered in one, sums of long vectors take two.
+assert 52e-6 < plan["bucket_latency_seconds"]["dense"] < 107e-6, plan["bucket_latency_seconds"]
+assert abs(plan["bucket_latency_seconds"]["compressed"] - 53e-6) < 1e-9, plan["bucket_latency_seconds"]
+rows = re.findall(r"^\| (`[^|]*) \|", open(sys.argv[1], encoding="utf-8").read(), re.M)
+described = {name for row in rows for name in re.findall("`([a-z_]+)`", row)}
+assert set(plan) <= described, set(plan) - described
 assert [row["ranks"] for row in plan["scaling"]] == [2 ** k for k in range(1, 13)]
 assert sum(layer["elements"] for layer in plan["layers"]) == 1863690
 assert any(layer["level"] > 0 for layer in plan["layers"])

@@ -26,7 +26,7 @@ experiment = runs.Experiment("econtrol-least-squares", options)
 experiment.lamina = lamina
 rows, left_out = lgreco.settings(experiment, ["train", "vision"])
 assert not left_out, left_out
-assert ("uniform", "topk", "topk:density=0.01", "econtrol", "uniform") in rows
+assert ("uniform", "topk", "topk:density=0.01", "ec", "uniform") in rows
 assert {row[1] for row in rows} == {"dense", "topk", "quant", "lowrank"}
 
 problem = convex.SQUARES

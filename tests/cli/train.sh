@@ -22,6 +22,8 @@ check "a run on two ranks ends with results that inspect tells as JSON"
 train straight --checkpoint-dir straight
 grep -q '^test accuracy' out.txt || fail "no summary"
 grep -q '^waited for input .* % of training$' out.txt || fail "no word of waiting"
+grep -q '^waiting: .* a step' out.txt || fail "no word of ranks that waited"
+grep -q '^link: a rank sent .*B/s while gradients were under way$' out.txt || fail "no rate of the link"
 grep -q 'train vision --model mlp:hidden=128' err.txt || fail "the configuration was not printed"
 for key in test_accuracy test_loss train_loss steps seconds bytes_sent bytes_dense ranks seed \
     param_hash configuration; do
@@ -72,6 +74,8 @@ last=$(newest straight)
 check "inspect explains results and checkpoints in words, and compares runs"
 expect 0 "$LAMINA" inspect straight.h5
 grep -q 'test accuracy' out.txt || fail "no accuracy in words"
+grep -q '^  waiting: .* a step' out.txt || fail "inspect says nothing of waiting"
+grep -q '^  link: a rank sent ' out.txt || fail "inspect says nothing of the link"
 expect 0 "$LAMINA" inspect "$last"
 grep -q "checkpoint after step $steps" out.txt || fail "no step in words"
 expect 0 "$LAMINA" inspect straight.h5 straight.h5
@@ -180,6 +184,30 @@ train seldom --checkpoint-dir seldom --checkpoint-every auto --mtbf 100000h --ke
 [ "$(find seldom -name 'checkpoint-*.h5' | wc -l)" -eq 2 ] || fail "not the first and the last alone"
 refused 2 "mtbf" "$LAMINA" train vision --data tiny.h5 --checkpoint-dir none --checkpoint-every auto
 refused 2 "mtbf" "$LAMINA" train vision --data tiny.h5 --checkpoint-dir none --mtbf 5h
+
+check "mixed families: layers of several at once, named in the results, resumed to the bit"
+mixture=topk:density=0.02+quant:bits=4+lowrank:rank=4
+train mixed --steps 34 --compress $mixture --checkpoint-dir mixed --checkpoint-every 12 --keep 0
+mkdir unmixed
+cp mixed/*12.h5 unmixed/
+train unmixed --steps 34 --compress $mixture --checkpoint-dir unmixed --resume
+[ "$(json unmixed.h5 "x['param_hash']")" = "$(json mixed.h5 "x['param_hash']")" ] ||
+    fail "other parameters than without stopping"
+cat >mixed.py <<'END'
+import h5py
+with h5py.File("mixed.h5") as run:
+    names = [name.decode() for name in run["level_names"]]
+    assert names[0] == "dense" and {"topk:density=0.02", "quant:bits=4", "lowrank:rank=4"} < set(names), names
+    assert run["decisions/level_bytes"].shape[1] == len(names) * len(run["layers/name"])
+    used = {names[level].split(":")[0] for row in run["levels/level"] for level in row}
+    assert len(used - {"dense"}) > 1, used
+END
+if "$PYTHON" -c 'import h5py' 2>/dev/null; then
+    "$PYTHON" mixed.py || fail "the results do not name the families"
+fi
+# shellcheck disable=SC2086 # the common options are separate words
+expect 2 ranks 2 "$LAMINA" train vision $common --compress $mixture --allocate accordion --out other.h5
+grep -q "order" err.txt || fail "accordion was not refused with the reason"
 
 check "two levels: resumed, the same parameters as never stopped; with one level states are dealt out anew"
 train levels --hierarchy node --checkpoint-dir levels --checkpoint-every 25 --keep 0

@@ -26,7 +26,7 @@ expect 0 ranks 2 "$LAMINA" train vision --help
 check "every option of train vision stands in --help"
 expect 0 "$LAMINA" train vision --help
 for option in data model epochs steps max-time batch optimizer lr schedule compress feedback allocate collective \
-    hierarchy dense-below split seed out checkpoint-dir checkpoint-every keep resume evaluate-every verify-every threads bucket quiet \
+    hierarchy dense-below split seed out checkpoint-dir checkpoint-every checkpoint-async keep resume evaluate-every verify-every threads bucket quiet \
     nonfinite trace trace-step; do
     grep -q -e "--$option" out.txt || fail "--$option is not in --help"
 done
@@ -48,6 +48,7 @@ refused 2 "--lr" "$LAMINA" train vision --data x.h5 --lr nan
 refused 2 "--threads" "$LAMINA" train vision --data x.h5 --threads some
 refused 2 "--checkpoint-every" "$LAMINA" train vision --data x.h5 --checkpoint-dir d --checkpoint-every 5x
 refused 2 "--checkpoint-dir" "$LAMINA" train vision --data x.h5 --checkpoint-every 5
+refused 2 "--checkpoint-dir" "$LAMINA" train vision --data x.h5 --checkpoint-async
 refused 2 "--checkpoint-dir" "$LAMINA" train vision --data x.h5 --resume
 refused 2 "one word too many" "$LAMINA" train vision --data x.h5 stray
 refused 2 "FILE" "$LAMINA" inspect

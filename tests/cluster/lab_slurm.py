@@ -42,10 +42,11 @@ def free_port(address):
 class Slurm:
     """folder: all of its files; lab gives hosts, addresses, processes and how to enter a host."""
 
-    def __init__(self, lab, folder, enter):
+    def __init__(self, lab, folder, enter, pmi):
         self.lab = lab
         self.folder = pathlib.Path(folder)
         self.enter = enter  # (host, command) -> command that runs it there
+        self.pmi = pmi  # how ranks that srun starts find each other, when it is not told
 
     @property
     def is_up(self):
@@ -53,13 +54,8 @@ class Slurm:
 
     @property
     def environment(self):
-        """For Slurm's commands and for the jobs that they start. Hosts have TCP alone, as in `run`."""
-        subnet = self.lab.settings["subnet"]
-        return {"SLURM_CONF": str(self.folder / "slurm.conf"),
-                "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self",
-                "OMPI_MCA_btl_tcp_if_include": subnet, "OMPI_MCA_oob_tcp_if_include": subnet,
-                # Ranks that wait give way: the hosts of a lab share the machine's cores.
-                "OMPI_MCA_mpi_yield_when_idle": "1"}
+        """For Slurm's commands, and for the jobs that they start."""
+        return {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def _configuration(self):
         folder, lab = self.folder, self.lab
@@ -87,7 +83,7 @@ class Slurm:
             "SwitchType": "switch/none",
             "JobAcctGatherType": "jobacct_gather/none",
             "SlurmdParameters": "config_overrides",
-            "MpiDefault": "pmix",
+            "MpiDefault": self.pmi,
             "SelectType": "select/cons_tres",
             "SelectTypeParameters": "CR_Core",
             "ReturnToService": 2,

@@ -9,6 +9,7 @@ set -eu
 : "${WIRE_BYTES:?the program that compares}"
 
 lab_up 2 1gbit
+lab_network wire
 
 check "every family's bytes are those that leave the interface"
 "$LAB" run "$WIRE_BYTES" >out.txt 2>err.txt || {

@@ -6,7 +6,8 @@ set -eu
 . "$SOURCE_DIR/tests/cluster/common.sh"
 . "$SOURCE_DIR/tests/cluster/training.sh"
 
-lab_up 1 none # or the end of the test, skipped
+lab_up 3 none # or the end of the test, skipped
+lab_network any
 "$LAB" down
 make_data tiny 4000 100 28
 "$SOURCE_DIR/tests/cluster/kill_randomly" --lamina "$LAMINA" --data tiny.h5 --kills 5 \

@@ -9,6 +9,7 @@ set -eu
 : "${WIRE_BYTES:?the program that compares}"
 
 lab_up 2 1gbit
+lab_network wire
 specs="dense topk:density=0.05 quant:bits=4 int:bits=16"
 
 check "what the ranks of a node count is what leaves its interface"

@@ -9,6 +9,11 @@ set -eu
 . "$SOURCE_DIR/tests/cluster/slurm.sh"
 
 lab_up 3 1gbit --slurm
+lab_network any
+# How ranks that srun starts find each other.
+SRUN_MPI=pmix
+is_of_mpi 'Open MPI\|OpenRTE' || SRUN_MPI=pmi2
+export SRUN_MPI MPIRUN="${LAMINA_LAB_MPIRUN:-mpirun}"
 make_data tiny 4000 100 28
 # Two epochs of 60 steps and a half. Checkpoints do not fall on the ends of epochs.
 common="--data tiny.h5 --model mlp:hidden=64 --batch 66 --epochs 2 --threads 1 --keep 2
@@ -27,7 +32,7 @@ same_bits() {
 
 check "srun: the same parameters"
 # shellcheck disable=SC2086
-"$LAB" srun -N3 -n3 --mpi=pmix "$LAMINA" train vision $common --out srun.h5 \
+"$LAB" srun -N3 -n3 --mpi=$SRUN_MPI "$LAMINA" train vision $common --out srun.h5 \
     --checkpoint-dir srun >srun.log 2>&1 || fail "$(cat srun.log)"
 grep -q 'on 3 ranks, 3 nodes' srun.log || fail "not three ranks on three hosts: $(cat srun.log)"
 same_bits srun.h5

@@ -26,16 +26,17 @@ hash_of() {
         "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["param_hash"])'
 }
 
-# ranks_with NAME=VALUE: processes of this lab's ranks that have this in their environment
+# ranks_with NAME=VALUE...: processes of this lab's ranks that have any of these in their environment
 ranks_with() {
-    "$PYTHON" - "$LAMINA_LAB_STATE" "$1" <<'EOF'
+    "$PYTHON" - "$LAMINA_LAB_STATE" "$@" <<'EOF'
 import json, pathlib, sys
 lab = json.loads((pathlib.Path(sys.argv[1]) / "lab.json").read_text())["id"]
-wanted = {f"LAMINA_LAB_ID={lab}".encode(), sys.argv[2].encode()}
+mark, wanted = f"LAMINA_LAB_ID={lab}".encode(), {word.encode() for word in sys.argv[2:]}
 for process in pathlib.Path("/proc").glob("[0-9]*"):
     try:
-        if ((process / "comm").read_text() == "lamina\n"
-                and wanted <= set((process / "environ").read_bytes().split(b"\0"))):
+        environment = set((process / "environ").read_bytes().split(b"\0"))
+        if ((process / "comm").read_text() == "lamina\n" and mark in environment
+                and wanted & environment):
             print(process.name)
     except OSError:
         pass  # it has ended

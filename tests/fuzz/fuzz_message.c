@@ -125,7 +125,7 @@ static size_t write_message(const lmn_compressor *compressor, const head *h, uin
         .count = part.count,
         .stream = {.seed = h->padding, .purpose = LMN_STREAM_COMPRESS},
         .source = &source,
-        .memory = take(lmn_compressor_memory_of(compressor, part.shape).count * sizeof(float)),
+        .memory = take(lmn_compressor_memory_of(compressor, part.shape).own * sizeof(float)),
         .payload_capacity = lmn_compressor_payload_bytes(compressor, part.level, part.shape),
         .scratch = take(lmn_compressor_scratch_bytes(compressor, part.shape))};
     job.payload = take(job.payload_capacity);

@@ -18,7 +18,7 @@ cmake --install "$build" --prefix "$work/tree" >"$work/install.log"
 cmake -S "$here/outside" -B "$work/by-cmake" -DCMAKE_PREFIX_PATH="$work/tree" \
     -DCMAKE_BUILD_TYPE=Release
 cmake --build "$work/by-cmake"
-"$@" -np 2 "$work/by-cmake/outside"
+"$@" -n 2 "$work/by-cmake/outside"
 
 pc=$(find "$work/tree" -name lamina.pc)
 PKG_CONFIG_PATH=$(dirname "$pc")
@@ -29,7 +29,7 @@ cc -std=c17 "$here/outside/outside.c" $flags -o "$work/by-pkg-config"
 # Only a shared library has to be found again when the program starts.
 LD_LIBRARY_PATH=$(dirname "$pc")/..${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LD_LIBRARY_PATH
-"$@" -np 2 "$work/by-pkg-config"
+"$@" -n 2 "$work/by-pkg-config"
 unset LD_LIBRARY_PATH
 
 program=$(find "$work/tree" -path '*/bin/lamina')

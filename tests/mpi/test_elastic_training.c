@@ -106,6 +106,8 @@ static void compressed_training_on_changing_ranks_learns_as_much(void **state)
     check_compressed(*state, "lgreco", "topk:density=0.1", "econtrol",
                      "lgreco:warmup=4,window=4,every=8");
     check_compressed(*state, "quant", "quant:bits=4", "econtrol", "uniform");
+    check_compressed(*state, "mixture", "topk:density=0.1+quant:bits=4+lowrank:rank=2", "econtrol",
+                     "lgreco:warmup=4,window=4,every=8");
 }
 
 static void training_on_more_ranks_than_samples_in_a_batch_is_refused(void **state)

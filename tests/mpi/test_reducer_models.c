@@ -84,7 +84,7 @@ static model new_model(const char *compress, mechanism feedback, int n_ranks)
                .estimate = check_new_floats(COUNT)};
     m.level = lmn_compressor_static_level(m.compressor);
     assert_true(lmn_compressor_combine(m.compressor, m.level) == LMN_COMBINE_ROUNDS ||
-                lmn_compressor_memory_of(m.compressor, shape).count <= MEMORY);
+                lmn_compressor_memory_of(m.compressor, shape).own <= MEMORY);
     m.sliced = lmn_compressor_combine(m.compressor, m.level) == LMN_COMBINE_SLICED;
     return m;
 }

@@ -254,6 +254,35 @@ static void trainer_run_checkpoints_by_the_clock_are_written(void **state)
     }
 }
 
+/* Parameters and rows are those of checkpoints at once; what a crash leaves is resumed from. */
+static void trainer_run_with_checkpoints_in_the_background_equals_one_without(void **state)
+{
+    const training *t = *state;
+    char directory[TEST_PATH_BYTES];
+    char path[TEST_PATH_BYTES];
+    char newest[TEST_PATH_BYTES];
+    training_path(t, "background", directory);
+    training_path(t, "background.h5", path);
+    lmn_trainer_options options = options_of(&methods[3], 20);
+    const lmn_training_summary straight = training_run(t, &options);
+    options.results_path = path;
+    options.checkpoint_directory = directory;
+    options.checkpoint_every = 3;
+    options.checkpoint_keep = 0;
+    options.checkpoint_async = true;
+    const lmn_training_summary saved = training_run(t, &options);
+    assert_same_training(&saved, &straight);
+    if (t->rank == 0) {
+        assert_int_equal(directory_count(directory), 7); /* 3, 6, ..., 18 and 20 */
+        path_join(newest, directory, "checkpoint-20.h5");
+        assert_int_equal(remove(newest), 0);
+    }
+    assert_int_equal(MPI_Barrier(MPI_COMM_WORLD), MPI_SUCCESS);
+    options.resume = true;
+    const lmn_training_summary resumed = training_run(t, &options);
+    assert_same_training(&resumed, &straight);
+}
+
 static void trainer_run_resumed_when_complete_only_evaluates(void **state)
 {
     const training *t = *state;
@@ -455,6 +484,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(trainer_run_stopped_and_resumed_equals_straight_run),
         cmocka_unit_test(trainer_run_resumed_from_an_earlier_checkpoint_rewrites_its_rows),
         cmocka_unit_test(trainer_run_checkpoints_by_the_clock_are_written),
+        cmocka_unit_test(trainer_run_with_checkpoints_in_the_background_equals_one_without),
         cmocka_unit_test(trainer_run_resumed_when_complete_only_evaluates),
         cmocka_unit_test(trainer_run_repeated_gives_the_same_bits),
         cmocka_unit_test(trainer_run_other_seed_gives_other_parameters),

@@ -291,6 +291,44 @@ static void trainer_run_checkpoints_where_a_file_is_fails_on_all(void **state)
     assert_refused(t, &options, LMN_ERR_IO, "dataset.h5");
 }
 
+/* What should_stop is asked for: never to stop, but to take the directory away after some steps. */
+typedef struct remover {
+    const char *directory, *away;
+    uint64_t asked, after;
+    bool removes; /* on this rank */
+} remover;
+
+static bool remove_and_go_on(void *user)
+{
+    remover *r = user;
+    if (++r->asked == r->after && r->removes) {
+        assert_int_equal(rename(r->directory, r->away), 0);
+    }
+    return false;
+}
+
+static void trainer_run_checkpoint_directory_removed_ends_the_run_on_all(void **state)
+{
+    const training *t = *state;
+    for (int async = 0; async < 2; async++) {
+        char directory[TEST_PATH_BYTES];
+        char away[TEST_PATH_BYTES];
+        training_path(t, async == 1 ? "removed-async" : "removed", directory);
+        training_path(t, async == 1 ? "away-async" : "away", away);
+        remover r = {.directory = directory, .away = away, .after = 6, .removes = t->rank == 0};
+        lmn_trainer_options options = training_options(20);
+        options.checkpoint_directory = directory;
+        options.checkpoint_every = 4;
+        options.checkpoint_async = async == 1;
+        options.should_stop = remove_and_go_on;
+        options.user = &r;
+        assert_refused(t, &options, LMN_ERR_IO, "is gone");
+        assert_in_range(r.asked, 6, 8); /* one on its way may fail earlier */
+        assert_false(file_exists(directory));
+        assert_true(file_exists(away));
+    }
+}
+
 /* ---- resuming what does not fit ---- */
 
 /* A directory with the checkpoint of a finished run; options fit it. */
@@ -411,6 +449,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(trainer_run_dataset_cut_short_while_ranks_synchronise_fails_on_all),
         cmocka_unit_test(trainer_run_results_in_missing_directory_fails_on_all),
         cmocka_unit_test(trainer_run_checkpoints_where_a_file_is_fails_on_all),
+        cmocka_unit_test(trainer_run_checkpoint_directory_removed_ends_the_run_on_all),
         cmocka_unit_test(trainer_run_directory_with_checkpoints_needs_resume),
         cmocka_unit_test(trainer_run_resumed_with_other_settings_is_refused),
         cmocka_unit_test(trainer_run_resumed_on_other_data_is_refused),

@@ -7,6 +7,7 @@
 #include "comm/comm_internal.h"
 #include "lamina/world.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -389,6 +390,32 @@ static void two_worlds_of_split_ranks_do_not_meet(void **state)
     lmn_world_destroy(part);
 }
 
+/* All ranks of this test have one clock: its host's. */
+static void compare_clocks_ranks_of_a_node_share_theirs(void **state)
+{
+    lmn_clock_offset offset = {.seconds = 1.0, .error = 1.0};
+    assert_int_equal(lmn_world_compare_clocks(*state, &offset, NULL), LMN_OK);
+    assert_true(offset.seconds >= 0.0 && offset.seconds <= 0.0);
+    assert_true(offset.error >= 0.0 && offset.error <= 0.0);
+}
+
+/* Where each rank is a node of its own, the distance is measured; the true one is 0. */
+static void compare_clocks_of_nodes_is_off_by_no_more_than_it_says(void **state)
+{
+    (void)state;
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    lmn_world *apart = NULL;
+    assert_int_equal(lmn__world_create_split(MPI_COMM_WORLD, NULL, rank, &apart, NULL), LMN_OK);
+    for (int i = 0; i < 3; i++) {
+        lmn_clock_offset offset = {0};
+        assert_int_equal(lmn_world_compare_clocks(apart, &offset, NULL), LMN_OK);
+        assert_true(fabs(offset.seconds) <= offset.error);
+        assert_true(rank == 0 ? offset.error <= 0.0 : offset.error > 0.0);
+    }
+    lmn_world_destroy(apart);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +441,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(sum_u64_is_exact_and_wraps),
         cmocka_unit_test(max_u64_finds_the_largest_of_each),
         cmocka_unit_test(two_worlds_of_split_ranks_do_not_meet),
+        cmocka_unit_test(compare_clocks_ranks_of_a_node_share_theirs),
+        cmocka_unit_test(compare_clocks_of_nodes_is_off_by_no_more_than_it_says),
     };
     MPI_Init(&argc, &argv);
     const int n_failed = cmocka_run_group_tests(tests, create_world, destroy_world);

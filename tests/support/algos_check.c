@@ -149,7 +149,7 @@ check_encoding *check_new_encoding(const lmn_compressor *compressor, size_t leve
         .count = shape.count,
         .stream = {.seed = 11, .purpose = LMN_STREAM_COMPRESS},
         .source = &encoding->source,
-        .memory = check_new_floats(memory.count),
+        .memory = check_new_floats(memory.own),
         .payload = check_new_bytes(capacity),
         .payload_capacity = capacity,
         .scratch = check_new_bytes(lmn_compressor_scratch_bytes(compressor, shape)),

@@ -107,7 +107,8 @@ static size_t most_number_bytes(const check_rounds *rounds, size_t round)
 {
     size_t most = 0;
     for (size_t level = 1; level < lmn_compressor_level_count(rounds->compressor); level++) {
-        if (round >= lmn_compressor_round_count(rounds->compressor, level)) {
+        if (lmn_compressor_combine(rounds->compressor, level) != LMN_COMBINE_ROUNDS ||
+            round >= lmn_compressor_round_count(rounds->compressor, level)) {
             continue;
         }
         for (uint64_t step = 0; step < 2; step++) {
@@ -136,7 +137,7 @@ check_rounds check_new_rounds(const lmn_compressor *compressor, lmn_layer_shape 
         lmn_rounds_job *job = &rounds.jobs[rank];
         job->shape = shape;
         job->n_ranks = (int)n_ranks;
-        job->memory = check_new_floats(lmn_compressor_memory_of(compressor, shape).count);
+        job->memory = check_new_floats(lmn_compressor_memory_of(compressor, shape).shared);
         job->scratch = check_new_bytes(scratch_bytes);
         memset(job->scratch, 0xA5, scratch_bytes);
         for (size_t round = 0; round < ROUNDS_MAX; round++) {
@@ -247,8 +248,8 @@ void check_rounds_step(check_rounds *rounds, const float *vectors)
     check_rounds_try(rounds, vectors);
     for (size_t rank = 0; rank < rounds->n_ranks; rank++) {
         lmn_compressor_rounds_commit(rounds->compressor, &rounds->jobs[rank]);
-        if (memory.shared && memory.count > 0) {
-            check_same_bits(rounds->jobs[rank].memory, rounds->jobs[0].memory, memory.count);
+        if (memory.shared > 0) {
+            check_same_bits(rounds->jobs[rank].memory, rounds->jobs[0].memory, memory.shared);
         }
     }
     rounds->step++;

@@ -21,10 +21,17 @@
 
 /* Specs beyond the bare names, which are taken from the registry. */
 static const char *const more_specs[] = {
-    "quant:bits=3,bucket=32", "quant:bits=1",     "quant:rounding=stochastic",
-    "quant:bucket=4096",      "sign:values=two",  "ternary:packing=trits,clip=2.5",
-    "ternary:bucket=32",      "sign:bucket=2048", "natural:rounding=stochastic",
+    "quant:bits=3,bucket=32",
+    "quant:bits=1",
+    "quant:rounding=stochastic",
+    "quant:bucket=4096",
+    "sign:values=two",
+    "ternary:packing=trits,clip=2.5",
+    "ternary:bucket=32",
+    "sign:bucket=2048",
+    "natural:rounding=stochastic",
     "fp16:bucket=64",
+    "sign+quant:bucket=64+topk",
 };
 
 #define N_MORE_SPECS (sizeof more_specs / sizeof more_specs[0])

@@ -36,6 +36,7 @@ typedef struct costs {
     size_t n_levels;
     uint64_t bytes[LAYERS * LEVELS];
     double error[LAYERS * LEVELS];
+    double energy[LAYERS];
     size_t static_level[LAYERS];
     size_t levels[LAYERS];
 } costs;
@@ -46,6 +47,7 @@ static lmn_cost_table table_of(const costs *c)
                             .n_levels = c->n_levels,
                             .bytes = c->bytes,
                             .error = c->error,
+                            .energy = c->energy,
                             .static_level = c->static_level};
 }
 
@@ -187,6 +189,82 @@ static void decide_scaled_errors_chooses_the_same(void **state)
         (void)decide("lgreco", &tiny);
         assert_memory_equal(c.levels, tiny.levels, sizeof c.levels);
     }
+}
+
+/* What is left over at a level once feedback has settled, by making step after step of it: a
+ * vector of `fresh` and the rest of the one before, of which a part is sent. */
+static double rest_after_many_steps(double fresh, double part)
+{
+    double rest = 0.0;
+    for (int step = 0; step < 2000; step++) {
+        rest = (1.0 - part) * (fresh + rest);
+    }
+    return rest;
+}
+
+static void decide_settled_errors_are_what_feedback_ends_with(void **state)
+{
+    (void)state;
+    size_t n_different = 0;
+    for (uint32_t seed = 0; seed < 20; seed++) {
+        costs c = random_costs(seed);
+        costs settled = c;
+        for (size_t layer = 0; layer < LAYERS; layer++) {
+            const double *const error = c.error + layer * LEVELS;
+            c.levels[layer] = (seed + layer) % LEVELS;
+            c.energy[layer] = 1.05 * error[LEVELS - 1];
+            const double now = error[c.levels[layer]] / c.energy[layer];
+            for (size_t level = 0; level < LEVELS; level++) {
+                settled.error[layer * LEVELS + level] = rest_after_many_steps(
+                    c.energy[layer] * (1.0 - now), 1.0 - error[level] / c.energy[layer]);
+            }
+        }
+        costs message = c;
+        const lmn_allocation_report report = decide("lgreco:error=settled", &c);
+        const lmn_allocation_report expected = decide("lgreco", &settled);
+        (void)decide("lgreco", &message);
+        assert_memory_equal(c.levels, settled.levels, sizeof c.levels);
+        assert_true(fabs(report.error - expected.error) <= 1e-6 * expected.error);
+        n_different += memcmp(c.levels, message.levels, sizeof c.levels) != 0 ? 1 : 0;
+    }
+    assert_true(n_different > 10);
+}
+
+static void decide_settled_layer_without_energy_has_no_error(void **state)
+{
+    (void)state;
+    costs c = {.n_layers = 2,
+               .n_levels = 3,
+               .bytes = {100, 10, 1, 100, 10, 1},
+               .error = {0, 0, 0, 0, 4, 6},
+               .energy = {0, 8},
+               .static_level = {1, 1},
+               .levels = {1, 1}};
+    const lmn_allocation_report report = decide("lgreco:error=settled", &c);
+    assert_int_equal(c.levels[0], 2);
+    assert_int_equal(c.levels[1], 1);
+    assert_true(fabs(report.budget - 4.0) < 1e-9); /* settled at the level in force */
+}
+
+static void decide_settled_without_energies_is_refused(void **state)
+{
+    (void)state;
+    lmn_allocator *allocator = new_allocator("lgreco:error=settled", LAYERS, LEVELS);
+    costs c = random_costs(1);
+    const costs before = c;
+    lmn_cost_table table = table_of(&c);
+    lmn_allocation_report report;
+    lmn_error err = lmn_error_none();
+    table.energy = NULL;
+    assert_int_equal(lmn_allocator_decide(allocator, &table, c.levels, &report, &err),
+                     LMN_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "energy"));
+    c.energy[3] = (double)NAN;
+    table.energy = c.energy;
+    assert_int_equal(lmn_allocator_decide(allocator, &table, c.levels, &report, &err),
+                     LMN_ERR_NONFINITE);
+    assert_memory_equal(c.levels, before.levels, sizeof c.levels);
+    lmn_allocator_destroy(allocator);
 }
 
 static void decide_golden_table(void **state)
@@ -415,6 +493,9 @@ int main(void)
         cmocka_unit_test(decide_few_buckets_is_never_larger_than_uniform),
         cmocka_unit_test(decide_larger_alpha_never_sends_more),
         cmocka_unit_test(decide_scaled_errors_chooses_the_same),
+        cmocka_unit_test(decide_settled_errors_are_what_feedback_ends_with),
+        cmocka_unit_test(decide_settled_layer_without_energy_has_no_error),
+        cmocka_unit_test(decide_settled_without_energies_is_refused),
         cmocka_unit_test(decide_golden_table),
         cmocka_unit_test(decide_level_as_large_as_dense_becomes_dense),
         cmocka_unit_test(decide_all_zero_errors_keeps_the_levels),

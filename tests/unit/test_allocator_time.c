@@ -63,14 +63,16 @@ static lmn_allocation_report decide(const char *spec, costs *c, const lmn_time_p
     if (lmn_allocator_create(spec, LAYERS, LEVELS, &allocator, &err) != LMN_OK) {
         fail_msg("%s: %s", spec, err.message);
     }
+    uint8_t kinds[LEVELS] = {0};
+    memset(kinds + 1, 1, LEVELS - 1);
     lmn_cost_timings timings = {.order = c->order,
                                 .bucket = c->bucket,
                                 .ready = c->ready,
                                 .encode = c->encode,
                                 .decode = c->decode,
                                 .wire = c->wire,
-                                .latency_dense = 1e-5,
-                                .latency_compressed = 1e-5,
+                                .kind = kinds,
+                                .latency = {1e-5, 1e-5},
                                 .compute = 8e-3,
                                 .update = 1e-3};
     timings.plan = plan != NULL ? *plan : LMN_TIME_PLAN_PREDICTED;

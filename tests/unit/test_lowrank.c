@@ -297,7 +297,7 @@ static void lower_level_keeps_the_first_columns_and_forgets_the_others(void **st
     float *matrix = new_low_rank(1, ROWS, COLS, 4);
     check_rounds ranks = check_new_rounds(compressor, shape, 1);
     const float *memory = ranks.jobs[0].memory;
-    assert_int_equal(lmn_compressor_memory_of(compressor, shape).count, 4 * COLS);
+    assert_int_equal(lmn_compressor_memory_of(compressor, shape).shared, 4 * COLS);
     ranks.level = 1;
     check_rounds_step(&ranks, matrix);
     assert_true(check_energy(memory + (size_t)3 * COLS, COLS) > 0.0);

@@ -30,6 +30,7 @@ typedef struct instance {
     double ready[LAYERS];
     double encode[CELLS], decode[CELLS], wire[CELLS], error[CELLS];
     uint64_t bytes[CELLS];
+    uint8_t kind[LEVELS];
     double budget;
 } instance;
 
@@ -44,6 +45,7 @@ static void connect(instance *p, size_t n_layers, size_t n_levels)
     p->problem.wire = p->wire;
     p->problem.error = p->error;
     p->problem.bytes = p->bytes;
+    p->problem.kind = p->kind;
 }
 
 /* The clocks of a simulated step. */
@@ -51,21 +53,20 @@ typedef struct clocks {
     double encoder, message, decode;
 } clocks;
 
-/* Layers first .. end - 1 of a bucket that travel dense, or those that do not. */
+/* Layers first .. end - 1 of a bucket whose messages are of a kind. */
 static void send_part(const lmn_time_problem *p, const size_t *levels, size_t first, size_t end,
-                      bool dense, clocks *c)
+                      size_t kind, clocks *c)
 {
     bool any = false;
     for (size_t i = first; i < end; i++) {
-        if ((levels[i] == 0) == dense) {
+        if (p->kind[levels[i]] == kind) {
             any = true;
             c->encoder += p->encode[i * p->n_levels + levels[i]];
             c->message += p->wire[i * p->n_levels + levels[i]];
             c->decode += p->decode[i * p->n_levels + levels[i]];
         }
     }
-    const double latency = dense ? p->latency_dense : p->latency_compressed;
-    c->message += any ? latency : 0.0;
+    c->message += any ? p->latency[kind] : 0.0;
 }
 
 /* A core and a link with clocks of their own, event by event: what lmn_time_predict has closed
@@ -87,8 +88,9 @@ static double simulate(const lmn_time_problem *p, const size_t *levels)
         }
         c.encoder = p->has_spare_cores ? computed : core;
         c.message = 0.0;
-        send_part(p, levels, layer, end, true, &c);
-        send_part(p, levels, layer, end, false, &c);
+        for (size_t kind = 0; kind < LMN_TIME_KINDS; kind++) {
+            send_part(p, levels, layer, end, kind, &c);
+        }
         core = p->has_spare_cores ? core : c.encoder;
         link = fmax(link, c.encoder) + c.message;
         layer = end;
@@ -130,8 +132,14 @@ static instance random_instance(uint32_t seed, size_t n_layers, size_t n_buckets
             p.bytes[cell] = (uint64_t)(1e6 * p.wire[cell]);
         }
     }
-    p.problem.latency_dense = 0.2 * (double)rest[LAYERS];
-    p.problem.latency_compressed = 0.1 * (double)rest[LAYERS + 1];
+    /* One family, or one for every level. */
+    for (size_t level = 1; level < LEVELS; level++) {
+        p.kind[level] = seed % 2 == 0 ? 1 : (uint8_t)level;
+    }
+    p.problem.latency[0] = 0.2 * (double)rest[LAYERS];
+    p.problem.latency[1] = 0.1 * (double)rest[LAYERS + 1];
+    p.problem.latency[2] = 0.3 * (double)rest[LAYERS + 1];
+    p.problem.latency[3] = 0.1 * (double)rest[LAYERS];
     p.problem.compute = ready + (double)rest[LAYERS + 2];
     p.problem.update = 0.1;
     p.problem.has_spare_cores = rest[LAYERS + 3] < 0.3F;
@@ -238,7 +246,7 @@ static void an_infinitely_fast_link_leaves_all_layers_dense(void **state)
         instance p = random_instance(seed, LAYERS, 3);
         connect(&p, LAYERS, LEVELS);
         memset(p.wire, 0, sizeof p.wire);
-        p.problem.latency_dense = 0.0;
+        p.problem.latency[0] = 0.0;
         p.budget = 1e9;
         size_t levels[LAYERS];
         solve_in(&p, 10, levels);
@@ -258,7 +266,7 @@ static void without_computation_it_is_the_knapsack_of_lgreco(void **state)
         memset(p.encode, 0, sizeof p.encode);
         memset(p.decode, 0, sizeof p.decode);
         memset(p.ready, 0, sizeof p.ready);
-        p.problem.latency_dense = p.problem.latency_compressed = 0.0;
+        memset(p.problem.latency, 0, sizeof p.problem.latency);
         p.problem.compute = p.problem.update = 0.0;
         uint64_t error[CELLS];
         for (size_t cell = 0; cell < CELLS; cell++) {
@@ -326,6 +334,9 @@ static void many_layers_with_many_levels_stay_within_the_budget(void **state)
             error[cell] = (double)(level * level) * (double)(1 + i % 5);
         }
     }
+    uint8_t kind[KINDS];
+    memset(kind, 1, sizeof kind);
+    kind[0] = 0;
     instance p = {.budget = 2000.0};
     p.problem = (lmn_time_problem){.n_layers = MANY,
                                    .n_levels = KINDS,
@@ -336,8 +347,8 @@ static void many_layers_with_many_levels_stay_within_the_budget(void **state)
                                    .wire = wire,
                                    .error = error,
                                    .bytes = bytes,
-                                   .latency_dense = 1e-3,
-                                   .latency_compressed = 1e-3,
+                                   .kind = kind,
+                                   .latency = {1e-3, 1e-3},
                                    .compute = 0.6};
     size_t levels[MANY];
     size_t dense[MANY] = {0};

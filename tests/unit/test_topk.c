@@ -345,7 +345,7 @@ static void encode_remembers_the_smallest_magnitude_sent(void **state)
     (void)state;
     const float vector[] = {3.0F, -1.0F, 0.5F, -2.5F, 2.0F, 0.0F};
     encoded e = encode("topk:density=0.5", vector, 6);
-    assert_int_equal(lmn_compressor_memory_of(e.compressor, lmn_layer_flat(6)).count, 2);
+    assert_int_equal(lmn_compressor_memory_of(e.compressor, lmn_layer_flat(6)).own, 2);
     assert_true(e.job.memory[0] == 2.0F);
     free_encoded(&e);
 }

@@ -53,6 +53,12 @@ static bool remembers(const void *config)
     return true;
 }
 
+static bool needs_order(const void *config)
+{
+    (void)config;
+    return true;
+}
+
 lmn_status lmn__accordion_check(const lmn_cost_table *table, const char *who, lmn_error *err)
 {
     for (size_t layer = 0; layer < table->n_layers; layer++) {
@@ -131,6 +137,7 @@ const lmn__allocator_kind lmn__allocator_accordion = {
                .defaults = &defaults},
     .times = lmn__calendar_times,
     .remembers = remembers,
+    .needs_order = needs_order,
     .workspace_bytes = workspace_bytes,
     .decide = decide,
 };

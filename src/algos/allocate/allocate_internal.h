@@ -78,7 +78,8 @@ typedef struct lmn__allocator_kind {
     lmn__method method;
     bool needs_times; /* its decisions want lmn_cost_table.timings, which `decide` may rely on */
     lmn__allocation_times (*times)(const void *config);
-    bool (*remembers)(const void *config); /* NULL: no. Else energy and memory are there */
+    bool (*remembers)(const void *config);   /* NULL: no. Else energy and memory are there */
+    bool (*needs_order)(const void *config); /* of levels; NULL: no */
     /* Bytes of memory that deciding needs, SIZE_MAX when too large to say; NULL: none. */
     size_t (*workspace_bytes)(const void *config, size_t n_layers, size_t n_levels);
     /* As lmn_allocator_decide, with a table whose sizes and static levels have been checked.

@@ -22,13 +22,19 @@
 /* Levels are bytes in the solver. */
 #define LEVEL_MAX 255
 
+/* A message is taken to carry at least this part of a vector's energy, so that nothing is divided
+ * by zero. */
+#define SENT_LEAST 1e-6
+
 typedef enum error_norm { NORM_L2SQ = 0, NORM_L2 = 1 } error_norm;
+typedef enum error_kind { ERROR_MESSAGE = 0, ERROR_SETTLED = 1 } error_kind;
 
 typedef struct lgreco_config {
     lmn__calendar calendar; /* first */
     double alpha;
     uint64_t buckets;
-    uint64_t norm; /* error_norm */
+    uint64_t norm;  /* error_norm */
+    uint64_t error; /* error_kind */
     uint64_t min, max;
     bool follows_accordion;
 } lgreco_config;
@@ -59,6 +65,12 @@ static const lmn_spec_field fields[] = {
      .offset = offsetof(lgreco_config, norm),
      .choices = "l2sq|l2",
      .help = "what is added up over layers: squared errors or their roots (l2sq)"},
+    {.key = "error",
+     .type = LMN_SPEC_CHOICE,
+     .offset = offsetof(lgreco_config, error),
+     .choices = "message|settled",
+     .help = "of a level: what one message leaves out, or what feedback holds once it has settled "
+             "at the level (message)"},
     {.key = "min",
      .type = LMN_SPEC_U64,
      .offset = offsetof(lgreco_config, min),
@@ -94,14 +106,21 @@ static bool remembers(const void *config_memory)
     return config->follows_accordion;
 }
 
+static bool needs_order(const void *config_memory)
+{
+    const lgreco_config *config = config_memory;
+    return config->follows_accordion;
+}
+
 /* A decision under way; arrays lie in the workspace. */
 typedef struct decision {
     const lmn_cost_table *table;
-    uint64_t *bytes; /* [n_layers][n_levels], never more than dense */
-    double *error;   /* [n_layers][n_levels] in the norm */
-    size_t *limit;   /* [n_layers] levels whose error is the budget, for alpha = 1 */
-    size_t *levels;  /* [n_layers] the solution */
-    void *scratch;   /* of the solver */
+    uint64_t *bytes;   /* [n_layers][n_levels], never more than dense */
+    double *error;     /* [n_layers][n_levels] in the norm */
+    size_t *limit;     /* [n_layers] levels whose error is the budget, for alpha = 1 */
+    size_t *levels;    /* [n_layers] the solution */
+    void *scratch;     /* of the solver */
+    const size_t *now; /* [n_layers] levels in force */
 } decision;
 
 static size_t table_bytes(size_t n_layers, size_t n_levels)
@@ -144,6 +163,27 @@ static bool may_have(const lgreco_config *config, const decision *d, size_t laye
     return level == d->limit[layer] || (level >= config->min && level <= config->max);
 }
 
+/* The part of a layer's energy that a message at the level carries. */
+static double part_sent(const lmn_cost_table *table, size_t layer, size_t level)
+{
+    const size_t real = lmn__real_level(table, layer, level);
+    const double energy = table->energy[layer];
+    const double error = table->error[layer * table->n_levels + real];
+    return real == 0 || energy <= 0.0 ? 1.0 : fmax(1.0 - error / energy, SENT_LEAST);
+}
+
+/*
+ * What feedback holds of a layer that stays at a level. Of a vector of energy V a message carries
+ * the part s, and the rest is in the next vector again, beside fresh gradient of energy G: once
+ * V = G + (1 - s) V has settled, the rest is (1 - s) / s times G. G is what is sent now.
+ */
+static double settled_error(const decision *d, size_t layer, size_t level)
+{
+    const double fresh = d->table->energy[layer] * part_sent(d->table, layer, d->now[layer]);
+    const double sent = part_sent(d->table, layer, level);
+    return fresh * (1.0 - sent) / sent;
+}
+
 /* The error of a level, in the norm of the configuration; infinite where it may not be chosen. */
 static double real_error(const lgreco_config *config, const decision *d, size_t layer, size_t level)
 {
@@ -153,7 +193,9 @@ static double real_error(const lgreco_config *config, const decision *d, size_t 
     if (lmn__real_level(d->table, layer, level) == 0) {
         return 0.0;
     }
-    const double error = d->table->error[layer * d->table->n_levels + level];
+    const double error = config->error == ERROR_SETTLED
+                             ? settled_error(d, layer, level)
+                             : d->table->error[layer * d->table->n_levels + level];
     return config->norm == NORM_L2 ? sqrt(error) : error;
 }
 
@@ -179,9 +221,17 @@ static void fill_tables(decision *d, const lgreco_config *config)
 static lmn_status check(const lgreco_config *config, const lmn_cost_table *table, lmn_error *err)
 {
     const lmn_status status = lmn__budget_check_errors(table, "lgreco", err);
-    return status == LMN_OK && config->follows_accordion
-               ? lmn__accordion_check(table, "lgreco", err)
-               : status;
+    const bool wants_energy = config->follows_accordion || config->error == ERROR_SETTLED;
+    if (status != LMN_OK || !wants_energy) {
+        return status;
+    }
+    if (table->energy == NULL) {
+        return lmn_error_set(
+            err, LMN_ERR_ARGUMENT,
+            "lgreco: error=settled weighs errors by the energy of the vectors, and "
+            "the cost table comes without");
+    }
+    return lmn__accordion_check(table, "lgreco", err);
 }
 
 static lmn_status decide(const void *config_memory, void *workspace, const lmn_cost_table *table,
@@ -193,6 +243,7 @@ static lmn_status decide(const void *config_memory, void *workspace, const lmn_c
         return status;
     }
     decision d = lay_out(table, workspace);
+    d.now = levels;
     fill_tables(&d, config);
     lmn__budget_problem problem = {.n_layers = table->n_layers,
                                    .n_levels = table->n_levels,
@@ -232,6 +283,7 @@ const lmn__allocator_kind lmn__allocator_lgreco = {
                .complete = complete},
     .times = lmn__calendar_times,
     .remembers = remembers,
+    .needs_order = needs_order,
     .workspace_bytes = workspace_bytes,
     .decide = decide,
 };

@@ -94,6 +94,11 @@ bool lmn_allocator_remembers(const lmn_allocator *allocator)
     return allocator->kind->remembers != NULL && allocator->kind->remembers(allocator->config);
 }
 
+bool lmn_allocator_needs_order(const lmn_allocator *allocator)
+{
+    return allocator->kind->needs_order != NULL && allocator->kind->needs_order(allocator->config);
+}
+
 bool lmn_allocator_warms_up(const lmn_allocator *allocator, uint64_t step)
 {
     return step < allocator->times.warmup;

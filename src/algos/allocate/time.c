@@ -150,10 +150,10 @@ static void fill(decision *d)
                                     .wire = d->wire,
                                     .error = d->error,
                                     .bytes = d->bytes,
-                                    .latency_dense = timings->latency_dense,
-                                    .latency_compressed = timings->latency_compressed,
+                                    .kind = timings->kind,
                                     .compute = timings->compute,
                                     .update = timings->update};
+    memcpy(d->problem.latency, timings->latency, sizeof d->problem.latency);
     d->budget = d->config->alpha * lmn_time_predict(&d->problem, d->uniform).error;
 }
 

@@ -12,8 +12,8 @@
  * link) + update. So two numbers tell all that later layers need to know of earlier ones, and a
  * third, `path`, when a bucket would arrive if the link were free. All three only grow, and what is
  * smaller in all of them stays better; for each part of the budget the fronts of points that no
- * other point beats are kept. Whether a bucket already paid the latency of dense and of compressed
- * messages is part of the state.
+ * other point beats are kept. Which kinds of messages a bucket has already paid the latency of is
+ * part of the state.
  *
  * The path to a point is kept as one number for each layer: the level, and which point it came
  * from.
@@ -29,8 +29,8 @@
 
 #define POINTS_MAX ((size_t)4)
 #define LEVELS_MAX ((size_t)256)
-/* Which kinds of messages the open bucket has: bit 0 dense, bit 1 compressed. */
-#define KINDS ((size_t)4)
+/* Which kinds of messages the open bucket has: a bit for each. */
+#define KINDS ((size_t)1 << LMN_TIME_KINDS)
 /* Of the step: what may be lost in all by leaving out points that are hardly better. How long the
  * step is, is first taken from dense; where it turns out shorter by FINER, the search is made
  * again.
@@ -57,12 +57,13 @@ typedef struct front {
 
 typedef struct solver {
     const lmn_time_problem *problem;
+    size_t n_kinds; /* sets of kinds that a bucket can have */
     size_t n_parts; /* of the budget that are used */
     double budget;
     double slack;              /* seconds by which a point must be better to count */
-    front *previous, *current; /* [n_parts + 1][KINDS] */
+    front *previous, *current; /* [n_parts + 1][n_kinds] */
     size_t *found;             /* [n_layers] by the last search */
-    uint16_t *trails;          /* [n_layers][n_parts + 1][KINDS][POINTS_MAX] */
+    uint16_t *trails;          /* [n_layers][n_parts + 1][n_kinds][POINTS_MAX] */
 } solver;
 
 lmn_time_prediction lmn_time_predict(const lmn_time_problem *problem, const size_t *levels)
@@ -73,14 +74,14 @@ lmn_time_prediction lmn_time_predict(const lmn_time_problem *problem, const size
         double ready = 0.0;
         double encode = 0.0;
         double wire = 0.0;
-        bool has[2] = {false, false};
+        bool has[LMN_TIME_KINDS] = {false};
         for (end = first; end < problem->n_layers && problem->bucket[end] == problem->bucket[first];
              end++) {
             const size_t cell = end * problem->n_levels + levels[end];
             ready = fmax(ready, problem->ready[end]);
             encode += problem->encode[cell];
             wire += problem->wire[cell];
-            has[levels[end] == 0 ? 0 : 1] = true;
+            has[problem->kind[levels[end]]] = true;
             sum.decode += problem->decode[cell];
             sum.error += problem->error[cell];
             sum.bytes += problem->bytes[cell];
@@ -88,8 +89,10 @@ lmn_time_prediction lmn_time_predict(const lmn_time_problem *problem, const size
         sum.encode += encode;
         busy += problem->has_spare_cores ? 0.0 : encode;
         const double starts = ready + (problem->has_spare_cores ? encode : busy);
-        sum.link = fmax(sum.link, starts) + wire + (has[0] ? problem->latency_dense : 0.0) +
-                   (has[1] ? problem->latency_compressed : 0.0);
+        sum.link = fmax(sum.link, starts) + wire;
+        for (size_t kind = 0; kind < LMN_TIME_KINDS; kind++) {
+            sum.link += has[kind] ? problem->latency[kind] : 0.0;
+        }
     }
     sum.seconds = fmax(problem->compute + busy, sum.link) + sum.decode + problem->update;
     return sum;
@@ -122,12 +125,24 @@ static bool is_good_cell(const lmn_time_problem *problem, size_t cell)
            is_time(problem->wire[cell]) && problem->error[cell] >= 0.0;
 }
 
+static bool has_good_kinds(const lmn_time_problem *problem)
+{
+    bool is_good = true;
+    for (size_t level = 0; level < problem->n_levels; level++) {
+        is_good = is_good && problem->kind[level] < LMN_TIME_KINDS;
+    }
+    for (size_t kind = 0; kind < LMN_TIME_KINDS; kind++) {
+        is_good = is_good && is_time(problem->latency[kind]);
+    }
+    return is_good;
+}
+
 static lmn_status check_problem(const lmn_time_problem *problem, double budget, size_t buckets,
                                 lmn_error *err)
 {
     if (problem->n_levels == 0 || problem->n_levels > LEVELS_MAX || buckets == 0 ||
         !is_time(budget) || !is_time(problem->compute) || !is_time(problem->update) ||
-        !is_time(problem->latency_dense) || !is_time(problem->latency_compressed)) {
+        !has_good_kinds(problem)) {
         return lmn_error_set(err, LMN_ERR_ARGUMENT,
                              "time: %zu levels, %zu buckets and a budget of %g; 1 to %zu levels, "
                              "at least one bucket, and numbers that are not negative are possible",
@@ -154,8 +169,13 @@ static solver lay_out(const lmn_time_problem *problem, double budget, size_t buc
 {
     const size_t fronts = lmn_align_up((buckets + 1) * KINDS * sizeof(front));
     unsigned char *memory = scratch;
+    size_t highest = 0;
+    for (size_t level = 0; level < problem->n_levels; level++) {
+        highest = problem->kind[level] > highest ? problem->kind[level] : highest;
+    }
     return (solver){
         .problem = problem,
+        .n_kinds = (size_t)2 << highest,
         .n_parts = budget > 0.0 ? buckets : 0,
         .budget = budget,
         .previous = scratch,
@@ -257,7 +277,7 @@ static point with_layer(const lmn_time_problem *problem, size_t layer, size_t le
                         point from)
 {
     const size_t cell = layer * problem->n_levels + level;
-    const double latency = level == 0 ? problem->latency_dense : problem->latency_compressed;
+    const double latency = problem->latency[problem->kind[level]];
     const double encode = problem->encode[cell];
     const double decode = problem->decode[cell];
     const double wire = problem->wire[cell] + (pays ? latency : 0.0);
@@ -272,15 +292,15 @@ static point with_layer(const lmn_time_problem *problem, size_t layer, size_t le
 static void extend(solver *self, size_t layer, size_t part, size_t kinds, double closing)
 {
     const lmn_time_problem *problem = self->problem;
-    const front *from = &self->previous[part * KINDS + kinds];
+    const front *from = &self->previous[part * self->n_kinds + kinds];
     for (size_t level = 0; level < problem->n_levels && from->n > 0; level++) {
         const size_t taken = parts_of(self, problem->error[layer * problem->n_levels + level]);
         if (taken + part > self->n_parts) {
             continue;
         }
         const size_t had = closing >= 0.0 ? 0 : kinds;
-        const size_t bit = level == 0 ? 1 : 2;
-        front *to = &self->current[(part + taken) * KINDS + (had | bit)];
+        const size_t bit = (size_t)1 << problem->kind[level];
+        front *to = &self->current[(part + taken) * self->n_kinds + (had | bit)];
         for (size_t i = 0; i < from->n; i++) {
             const point start = closing >= 0.0 ? closed(from->points[i], closing) : from->points[i];
             point next = with_layer(problem, layer, level, (had & bit) == 0, start);
@@ -297,7 +317,7 @@ static void drop_beaten(solver *self, size_t kinds)
     size_t n_rivals = 0;
     size_t next_rival = 0; /* the oldest goes, which was beaten most often */
     for (size_t part = 0; part <= self->n_parts; part++) {
-        front *f = &self->current[part * KINDS + kinds];
+        front *f = &self->current[part * self->n_kinds + kinds];
         size_t kept = 0;
         for (size_t i = 0; i < f->n; i++) {
             bool beaten = false;
@@ -319,16 +339,16 @@ static void drop_beaten(solver *self, size_t kinds)
 static void add_layer(solver *self, size_t layer)
 {
     const lmn_time_problem *problem = self->problem;
-    const size_t n_fronts = (self->n_parts + 1) * KINDS;
+    const size_t n_fronts = (self->n_parts + 1) * self->n_kinds;
     const bool opens = layer > 0 && problem->bucket[layer] != problem->bucket[layer - 1];
     const double closing = opens ? bucket_ready(problem, layer - 1) : -1.0;
     for (size_t i = 0; i < n_fronts; i++) {
         self->current[i].n = 0;
     }
     for (size_t i = 0; i < n_fronts; i++) {
-        extend(self, layer, i / KINDS, i % KINDS, closing);
+        extend(self, layer, i / self->n_kinds, i % self->n_kinds, closing);
     }
-    for (size_t kinds = 1; kinds < KINDS; kinds++) {
+    for (size_t kinds = 1; kinds < self->n_kinds; kinds++) {
         drop_beaten(self, kinds);
     }
     uint16_t *trails = self->trails + layer * n_fronts * POINTS_MAX;
@@ -359,8 +379,8 @@ static double seconds_of(const lmn_time_problem *problem, point last)
 static bool best_of_part(const solver *self, size_t part, double limit, ending *best)
 {
     bool found = false;
-    for (size_t kinds = 0; kinds < KINDS; kinds++) {
-        const front *f = &self->previous[part * KINDS + kinds];
+    for (size_t kinds = 0; kinds < self->n_kinds; kinds++) {
+        const front *f = &self->previous[part * self->n_kinds + kinds];
         for (size_t i = 0; i < f->n; i++) {
             const ending e = {.part = part,
                               .kinds = kinds,
@@ -399,13 +419,13 @@ static ending choose(const solver *self)
 static void walk_back(const solver *self, ending end, size_t *levels_out)
 {
     const lmn_time_problem *problem = self->problem;
-    const size_t n_fronts = (self->n_parts + 1) * KINDS;
+    const size_t n_fronts = (self->n_parts + 1) * self->n_kinds;
     for (size_t layer = problem->n_layers; layer-- > 0;) {
-        const size_t at = (layer * n_fronts + end.part * KINDS + end.kinds) * POINTS_MAX;
+        const size_t at = (layer * n_fronts + end.part * self->n_kinds + end.kinds) * POINTS_MAX;
         const uint16_t trail = self->trails[at + end.place];
         levels_out[layer] = trail >> 8;
         end.part -= parts_of(self, problem->error[layer * problem->n_levels + levels_out[layer]]);
-        end.kinds = (trail >> 4) & 3U;
+        end.kinds = (trail >> 4) & 15U;
         end.place = trail & 15U;
     }
 }
@@ -419,7 +439,7 @@ static double dense_seconds(const lmn_time_problem *problem, size_t *levels)
 /* All layers, from the first; returns the plan to take. */
 static ending search(solver *self)
 {
-    for (size_t i = 0; i < (self->n_parts + 1) * KINDS; i++) {
+    for (size_t i = 0; i < (self->n_parts + 1) * self->n_kinds; i++) {
         self->previous[i].n = 0;
     }
     self->previous[0] = (front){.n = 1};

@@ -160,7 +160,7 @@ static lmn_compressor_memory memory_of(const void *config_memory, lmn_layer_shap
     const lowrank_config *config = config_memory;
     const matrix m = matrix_of(config, 1, shape);
     const size_t length = config->alternates ? m.rows + m.cols : m.cols;
-    return (lmn_compressor_memory){.count = m.rank_max * length, .shared = true};
+    return (lmn_compressor_memory){.shared = m.rank_max * length};
 }
 
 /* D_i is a projection, so nothing is made larger; but it may be one to the wrong columns. */

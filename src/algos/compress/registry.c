@@ -1,23 +1,23 @@
 /*
- * The public face of compressors: one object over the family that its spec names.
+ * The public face of compressors: one object over the families that its spec names.
  *
- * Level 0, which is the same for all families, and the checks of ranges are done here once.
+ * A mixture is several families, each with levels of its own: those of the first come first, then
+ * those of the second, and so on. Which family a level belongs to, level 0, which is the same for
+ * all of them, and the checks of ranges are done here once: a family sees its own levels only, and
+ * of what is remembered of a layer its own part.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "compress_internal.h"
 #include "lamina/compressor.h"
 #include "lamina/memory.h"
+#include "registry_internal.h"
 
 #include <assert.h>
-#include <limits.h>
+#include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 
-struct lmn_compressor {
-    const lmn__compressor_family *family;
-    void *config; /* owned */
-    lmn__compressor_levels levels;
-};
+#define SPEC_BYTES 1024
 
 #define FAMILY_POINTER(name) &lmn__compressor_##name,
 static const lmn__compressor_family *const families[] = {LMN__COMPRESSORS(FAMILY_POINTER)};
@@ -28,60 +28,186 @@ static const lmn__method *method_at(size_t index)
     return index < sizeof families / sizeof families[0] ? &families[index]->method : NULL;
 }
 
-lmn_status lmn_compressor_create(const char *spec, lmn_compressor **compressor_out, lmn_error *err)
+/* ------------------------------------------------------------------ creation */
+
+/* Characters of the first member of a spec: to the '+' that no digit follows, as one does in 1e+3.
+ */
+static size_t member_length(const char *spec)
+{
+    size_t length = 0;
+    while (spec[length] != '\0' &&
+           (spec[length] != '+' || isdigit((unsigned char)spec[length + 1]) != 0)) {
+        length++;
+    }
+    return length;
+}
+
+/* What a member of a mixture may not be. */
+static lmn_status check_member(const lmn_compressor *compressor, const lmn__member *added,
+                               lmn_error *err)
+{
+    const char *name = added->family->method.entry.name;
+    if (added->levels.count == 1) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "'%s' is level 0 of every mixture already: leave it out", name);
+    }
+    for (size_t i = 0; i < compressor->n_members; i++) {
+        if (compressor->members[i].family == added->family) {
+            return lmn_error_set(err, LMN_ERR_USAGE,
+                                 "'%s' is there twice: name all its levels at once, as "
+                                 "levels=A/B/C, where it has that key",
+                                 name);
+        }
+    }
+    return LMN_OK;
+}
+
+static lmn_status add_member(lmn_compressor *compressor, const char *spec, bool is_mixture,
+                             lmn_error *err)
 {
     size_t index = 0;
-    void *config = NULL;
-    const lmn_status status =
-        lmn__method_configure("compressor", spec, method_at, &index, &config, err);
+    lmn__member added = {.before = compressor->n_levels - 1};
+    lmn_status status =
+        lmn__method_configure("compressor", spec, method_at, &index, &added.config, err);
     if (status != LMN_OK) {
         return status;
     }
+    added.family = families[index];
+    added.levels = added.family->levels(added.config);
+    if (is_mixture) {
+        status = check_member(compressor, &added, err);
+    }
+    if (status != LMN_OK) {
+        lmn_free(added.config);
+        return status;
+    }
+    compressor->members[compressor->n_members++] = added;
+    compressor->n_levels += added.levels.count - 1;
+    return LMN_OK;
+}
+
+/* `rest` is what follows a '+', or all. */
+static lmn_status add_next_member(lmn_compressor *compressor, const char *rest, size_t length,
+                                  bool is_mixture, lmn_error *err)
+{
+    char spec[SPEC_BYTES];
+    if (!is_mixture) {
+        return add_member(compressor, rest, false, err);
+    }
+    if (compressor->n_members == LMN__MEMBERS_MAX || length >= sizeof spec) {
+        return lmn_error_set(err, LMN_ERR_USAGE,
+                             "at most %d families, of %d characters each, can be mixed",
+                             LMN__MEMBERS_MAX, SPEC_BYTES - 1);
+    }
+    memcpy(spec, rest, length);
+    spec[length] = '\0';
+    return add_member(compressor, spec, true, err);
+}
+
+static lmn_status add_members(lmn_compressor *compressor, const char *spec, lmn_error *err)
+{
+    const bool is_mixture = spec[member_length(spec)] != '\0';
+    const char *rest = spec;
+    lmn_status status = LMN_OK;
+    for (bool has_more = true; has_more && status == LMN_OK;) {
+        const size_t length = member_length(rest);
+        status = add_next_member(compressor, rest, length, is_mixture, err);
+        has_more = rest[length] != '\0';
+        rest += length + 1;
+    }
+    if (status != LMN_OK && is_mixture) {
+        lmn_error_add_context(err, "compressor '%.128s'", spec);
+    }
+    return status;
+}
+
+lmn_status lmn_compressor_create(const char *spec, lmn_compressor **compressor_out, lmn_error *err)
+{
     lmn_compressor *compressor = lmn_alloc(1, sizeof *compressor, err);
     if (compressor == NULL) {
-        lmn_free(config);
         return LMN_ERR_MEMORY;
     }
-    compressor->family = families[index];
-    compressor->config = config;
-    compressor->levels = families[index]->levels(config);
+    compressor->n_levels = 1;
+    const lmn_status status = add_members(compressor, spec, err);
+    if (status != LMN_OK) {
+        lmn_compressor_destroy(compressor);
+        return status;
+    }
     *compressor_out = compressor;
     return LMN_OK;
 }
 
 void lmn_compressor_destroy(lmn_compressor *compressor)
 {
-    if (compressor != NULL) {
-        lmn_free(compressor->config);
-        lmn_free(compressor);
+    if (compressor == NULL) {
+        return;
     }
+    for (size_t i = 0; i < compressor->n_members; i++) {
+        lmn_free(compressor->members[i].config);
+    }
+    lmn_free(compressor);
+}
+
+/* ------------------------------------------------------------------ levels */
+
+const lmn__member *lmn__member_of(const lmn_compressor *compressor, size_t level)
+{
+    assert(level >= 1 && level < compressor->n_levels);
+    const lmn__member *found = &compressor->members[0];
+    while (level - found->before >= found->levels.count) {
+        found++;
+    }
+    return found;
+}
+
+size_t lmn_compressor_family_count(const lmn_compressor *compressor)
+{
+    return compressor->n_members;
 }
 
 size_t lmn_compressor_level_count(const lmn_compressor *compressor)
 {
-    return compressor->levels.count;
+    return compressor->n_levels;
 }
 
 size_t lmn_compressor_static_level(const lmn_compressor *compressor)
 {
-    return compressor->levels.static_level;
+    return compressor->members[0].levels.static_level;
+}
+
+size_t lmn_compressor_named_level(const lmn_compressor *compressor, size_t level)
+{
+    if (level == 0) {
+        return 0;
+    }
+    const lmn__member *m = lmn__member_of(compressor, level);
+    return m->before + m->levels.static_level;
 }
 
 void lmn_compressor_level_format(const lmn_compressor *compressor, size_t level, char *text,
                                  size_t capacity)
 {
-    assert(level < compressor->levels.count);
     if (level == 0) {
         (void)snprintf(text, capacity, "dense");
         return;
     }
-    compressor->family->level_format(compressor->config, level, text, capacity);
+    const lmn__member *m = lmn__member_of(compressor, level);
+    const char *name = m->family->method.entry.name;
+    size_t used = 0;
+    if (compressor->n_members > 1) {
+        (void)snprintf(text, capacity, "%s:", name);
+        used = strlen(text);
+    }
+    m->family->level_format(m->config, lmn__own_level(m, level), text + used, capacity - used);
+    /* Families without keys call their level by their name. */
+    if (used > 0 && strcmp(text + used, name) == 0) {
+        text[used - 1] = '\0';
+    }
 }
 
 lmn_combine lmn_compressor_combine(const lmn_compressor *compressor, size_t level)
 {
-    assert(level < compressor->levels.count);
-    return level == 0 ? LMN_COMBINE_SUM : compressor->family->combine;
+    return level == 0 ? LMN_COMBINE_SUM : lmn__member_of(compressor, level)->family->combine;
 }
 
 lmn_layer_shape lmn_layer_flat(size_t count)
@@ -92,55 +218,89 @@ lmn_layer_shape lmn_layer_flat(size_t count)
 size_t lmn_compressor_payload_bytes(const lmn_compressor *compressor, size_t level,
                                     lmn_layer_shape shape)
 {
-    assert(level < compressor->levels.count);
     if (level == 0) {
         return sizeof(float) * shape.count;
     }
-    return compressor->family->payload_bytes(compressor->config, level, shape);
+    const lmn__member *m = lmn__member_of(compressor, level);
+    return m->family->payload_bytes(m->config, lmn__own_level(m, level), shape);
 }
 
 size_t lmn_compressor_scratch_bytes(const lmn_compressor *compressor, lmn_layer_shape shape)
 {
-    const lmn__compressor_family *family = compressor->family;
-    return family->scratch_bytes == NULL ? 0 : family->scratch_bytes(compressor->config, shape);
+    size_t most = 0;
+    for (size_t i = 0; i < compressor->n_members; i++) {
+        const lmn__member *m = &compressor->members[i];
+        const size_t bytes =
+            m->family->scratch_bytes == NULL ? 0 : m->family->scratch_bytes(m->config, shape);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* ------------------------------------------------------------------ memory of a layer */
+
+static lmn_compressor_memory memory_of(const lmn__member *m, lmn_layer_shape shape)
+{
+    return m->family->memory == NULL ? (lmn_compressor_memory){.own = 0, .shared = 0}
+                                     : m->family->memory(m->config, shape);
+}
+
+/* What the first n members remember, one behind the other, each aligned. */
+static lmn_compressor_memory memory_of_first(const lmn_compressor *compressor, size_t n,
+                                             lmn_layer_shape shape)
+{
+    lmn_compressor_memory sum = {.own = 0, .shared = 0};
+    for (size_t i = 0; i < n; i++) {
+        const lmn_compressor_memory more = memory_of(&compressor->members[i], shape);
+        sum.own = (more.own > 0 ? lmn_align_up_f32(sum.own) : sum.own) + more.own;
+        sum.shared = (more.shared > 0 ? lmn_align_up_f32(sum.shared) : sum.shared) + more.shared;
+    }
+    return sum;
 }
 
 lmn_compressor_memory lmn_compressor_memory_of(const lmn_compressor *compressor,
                                                lmn_layer_shape shape)
 {
-    const lmn__compressor_family *family = compressor->family;
-    if (family->memory == NULL) {
-        return (lmn_compressor_memory){.count = 0};
-    }
-    return family->memory(compressor->config, shape);
+    return memory_of_first(compressor, compressor->n_members, shape);
 }
+
+lmn_compressor_memory lmn__memory_before(const lmn_compressor *compressor, const lmn__member *m,
+                                         lmn_layer_shape shape)
+{
+    const lmn_compressor_memory sum =
+        memory_of_first(compressor, (size_t)(m - compressor->members), shape);
+    return (lmn_compressor_memory){.own = lmn_align_up_f32(sum.own),
+                                   .shared = lmn_align_up_f32(sum.shared)};
+}
+
+/* ------------------------------------------------------------------ errors */
 
 double lmn_compressor_contraction(const lmn_compressor *compressor, size_t level,
                                   lmn_layer_shape shape)
 {
-    assert(level < compressor->levels.count);
     if (level == 0 || shape.count == 0) {
         return 1.0;
     }
-    return compressor->family->contraction(compressor->config, level, shape);
+    const lmn__member *m = lmn__member_of(compressor, level);
+    return m->family->contraction(m->config, lmn__own_level(m, level), shape);
 }
 
 lmn_eta_rule lmn_compressor_eta(const lmn_compressor *compressor, size_t level,
                                 lmn_layer_shape shape)
 {
-    assert(level < compressor->levels.count);
     if (level == 0 || shape.count == 0) {
         /* Sent whole, the error e becomes (1 - eta) e: gone at 1, growing above 2. */
         return lmn__fixed_eta(1.0, 2.0);
     }
-    return compressor->family->eta(compressor->config, level, shape);
+    const lmn__member *m = lmn__member_of(compressor, level);
+    return m->family->eta(m->config, lmn__own_level(m, level), shape);
 }
 
 double lmn_compressor_eta_observed(const lmn_compressor *compressor, size_t level,
                                    const lmn_eta_rule *rule, const lmn_observed *observed)
 {
-    assert(level < compressor->levels.count);
-    const lmn__eta_basis basis = level == 0 ? LMN__ETA_OF_LEVEL : compressor->family->eta_basis;
+    const lmn__eta_basis basis =
+        level == 0 ? LMN__ETA_OF_LEVEL : lmn__member_of(compressor, level)->family->eta_basis;
     switch (basis) {
     case LMN__ETA_OF_KEPT:
         return 0.5 * observed->kept;
@@ -152,140 +312,29 @@ double lmn_compressor_eta_observed(const lmn_compressor *compressor, size_t leve
     return rule->suggested;
 }
 
+/* A family writes its levels from 1 on, which here lie behind those of the members before. */
 void lmn_compressor_error_curve(const lmn_compressor *compressor, const float *vector,
                                 lmn_layer_shape shape, double *squared_error_out, void *scratch)
 {
     squared_error_out[0] = 0.0;
-    if (compressor->levels.count > 1) {
-        compressor->family->error_curve(compressor->config, vector, shape, squared_error_out,
-                                        scratch);
+    for (size_t i = 0; i < compressor->n_members; i++) {
+        const lmn__member *m = &compressor->members[i];
+        if (m->levels.count > 1) {
+            m->family->error_curve(m->config, vector, shape, squared_error_out + m->before,
+                                   scratch);
+        }
     }
 }
 
 double lmn_compressor_curve_work(const lmn_compressor *compressor, lmn_layer_shape shape)
 {
-    return compressor->family->curve_work == NULL
-               ? (double)shape.count
-               : compressor->family->curve_work(compressor->config, shape);
-}
-
-/* Messages exist for levels above 0 of families that send any. */
-static lmn_status check_level(const lmn_compressor *compressor, size_t level, lmn_error *err)
-{
-    if (compressor->family->messages != NULL && level >= 1 && level < compressor->levels.count) {
-        return LMN_OK;
+    double work = 0.0;
+    for (size_t i = 0; i < compressor->n_members; i++) {
+        const lmn__member *m = &compressor->members[i];
+        work += m->family->curve_work == NULL ? (double)shape.count
+                                              : m->family->curve_work(m->config, shape);
     }
-    return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                         "compressor '%s' has no messages at level %zu; it has levels 0 to %zu, "
-                         "and level 0 travels without",
-                         compressor->family->method.entry.name, level,
-                         compressor->levels.count - 1);
-}
-
-static size_t bytes_needed(const lmn_compressor *compressor, const lmn_encode_job *job)
-{
-    const lmn__message_functions *messages = compressor->family->messages;
-    return messages->part_bytes != NULL
-               ? messages->part_bytes(compressor->config, job->level, job->count)
-               : lmn_compressor_payload_bytes(compressor, job->level, job->shape);
-}
-
-lmn_status lmn_compressor_encode(const lmn_compressor *compressor, lmn_encode_job *job,
-                                 lmn_error *err)
-{
-    const lmn_status status = check_level(compressor, job->level, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    const size_t needed = bytes_needed(compressor, job);
-    if (job->payload_capacity < needed) {
-        return lmn_error_set(err, LMN_ERR_ARGUMENT,
-                             "a message of compressor '%s' for %zu elements takes up to %zu bytes, "
-                             "but there is room for %zu",
-                             compressor->family->method.entry.name, job->count, needed,
-                             job->payload_capacity);
-    }
-    return compressor->family->messages->encode(compressor->config, job, err);
-}
-
-lmn_status lmn_compressor_check(const lmn_compressor *compressor, const lmn_decode_job *job,
-                                lmn_error *err)
-{
-    const lmn_status status = check_level(compressor, job->level, err);
-    if (status != LMN_OK) {
-        return status;
-    }
-    return compressor->family->messages->check(compressor->config, job, err);
-}
-
-void lmn_compressor_decode_add(const lmn_compressor *compressor, const lmn_decode_job *job,
-                               float weight, float *acc)
-{
-    assert(job->level >= 1 && job->level < compressor->levels.count);
-    compressor->family->messages->decode_add(compressor->config, job, weight, acc);
-}
-
-lmn_compressor_entries lmn_compressor_entries_of(const lmn_compressor *compressor, size_t level,
-                                                 lmn_layer_shape shape)
-{
-    assert(lmn_compressor_combine(compressor, level) == LMN_COMBINE_SPARSE);
-    return compressor->family->messages->entries(compressor->config, level, shape);
-}
-
-size_t lmn_compressor_grain(const lmn_compressor *compressor)
-{
-    assert(compressor->family->combine == LMN_COMBINE_SLICED);
-    return compressor->family->messages->grain(compressor->config);
-}
-
-size_t lmn_compressor_part_bytes(const lmn_compressor *compressor, size_t level, size_t count)
-{
-    assert(compressor->family->combine == LMN_COMBINE_SLICED && level >= 1);
-    return compressor->family->messages->part_bytes(compressor->config, level, count);
-}
-
-int lmn_compressor_ranks_max(const lmn_compressor *compressor)
-{
-    const lmn__round_functions *rounds = compressor->family->rounds;
-    return rounds == NULL || rounds->ranks_max == NULL ? INT_MAX
-                                                       : rounds->ranks_max(compressor->config);
-}
-
-size_t lmn_compressor_round_count(const lmn_compressor *compressor, size_t level)
-{
-    assert(compressor->family->combine == LMN_COMBINE_ROUNDS && level >= 1);
-    return compressor->family->rounds->count(compressor->config, level);
-}
-
-lmn_round lmn_compressor_round(const lmn_compressor *compressor, size_t level,
-                               lmn_layer_shape shape, size_t round, uint64_t step)
-{
-    return compressor->family->rounds->round(compressor->config, level, shape, round, step);
-}
-
-void lmn_compressor_round_encode(const lmn_compressor *compressor, const lmn_rounds_job *job,
-                                 size_t round)
-{
-    compressor->family->rounds->encode(compressor->config, job, round);
-}
-
-void lmn_compressor_rounds_decode_add(const lmn_compressor *compressor, const lmn_rounds_job *job,
-                                      float weight, float *acc)
-{
-    compressor->family->rounds->decode_add(compressor->config, job, weight, acc);
-}
-
-void lmn_compressor_rounds_sent(const lmn_compressor *compressor, const lmn_rounds_job *job,
-                                size_t first, size_t count, float *sent)
-{
-    compressor->family->rounds->sent(compressor->config, job, first, count, sent);
-}
-
-void lmn_compressor_rounds_commit(const lmn_compressor *compressor, const lmn_rounds_job *job)
-{
-    if (compressor->family->rounds->commit != NULL) {
-        compressor->family->rounds->commit(compressor->config, job);
-    }
+    return work;
 }
 
 const lmn_spec_entry *lmn_compressor_entry(size_t index)

@@ -117,7 +117,7 @@ static lmn_compressor_memory memory_of(const void *config, lmn_layer_shape shape
 {
     (void)config;
     (void)shape;
-    return (lmn_compressor_memory){.count = LMN__TOPK_MEMORY};
+    return (lmn_compressor_memory){.own = LMN__TOPK_MEMORY};
 }
 
 /*

@@ -32,7 +32,7 @@ ranks() {
     n=$1
     shift
     # shellcheck disable=SC2086 # the launcher and its options are separate words
-    timeout "$TIME_LIMIT_S" $MPIRUN -np "$n" "$@"
+    timeout "$TIME_LIMIT_S" $MPIRUN -n "$n" "$@"
 }
 
 # expect CODE COMMAND...: runs it; output goes to out.txt and err.txt.
@@ -61,7 +61,7 @@ refused_by_ranks() {
     text=$2
     shift 2
     # shellcheck disable=SC2086
-    refused "$wanted" "$text" $MPIRUN -np 2 "$@"
+    refused "$wanted" "$text" $MPIRUN -n 2 "$@"
 }
 
 # be32 N: four bytes, the highest first, as IDX has its numbers.
@@ -128,7 +128,7 @@ start_ranks() {
     n=$1
     shift
     # shellcheck disable=SC2086
-    timeout 120 $MPIRUN -np "$n" sh "$WORK/with_pid.sh" "$@" >"$WORK/out.txt" 2>"$WORK/err.txt" &
+    timeout 120 $MPIRUN -n "$n" sh "$WORK/with_pid.sh" "$@" >"$WORK/out.txt" 2>"$WORK/err.txt" &
     launcher=$!
 }
 
