@@ -152,7 +152,8 @@ def main(experiment):
     is_complete = make_runs(experiment, rows)
     found = times(experiment, rows)
     os.makedirs(experiment.options.docs, exist_ok=True)
-    plot = figures.Figure("Time of a step", [panel(model, found, rates) for model in models])
+    plot = figures.Figure("Time of a step", [panel(model, found, rates) for model in models
+                                             if any(key[1] == model for key in found)])
     has_figure = plot.write(os.path.join(experiment.folder, "figure"),
                             os.path.join(experiment.options.docs, experiment.name))
     made = sum(experiment.find(row[4], row[5], RANKS) is not None for row in rows)
@@ -161,7 +162,7 @@ def main(experiment):
                            f"{made} of {len(rows)}"),
              f"Milliseconds of a step, and how much faster than dense. Median of the steps {FIRST} to {STEPS - 1} of a "
              f"run, with `time` of the steps {TIME_FIRST} to {TIME_STEPS - 1}; the best of the rounds, one for each seed."]
-    parts += [table_of(model, found, rates) for model in models]
+    parts += [table_of(model, found, rates) for model in models if any(key[1] == model for key in found)]
     parts.append(trials_of(experiment, rows))
     if has_figure:
         parts.append(tables.figure(experiment.name, "Milliseconds of a step"))

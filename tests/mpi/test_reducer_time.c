@@ -24,6 +24,8 @@
 
 #define SPEC "time:warmup=4,window=2,every=1000"
 enum { WARMUP = 4 };
+static const size_t n_plans = LMN_LEVELS_COUNT;
+static const uint64_t second_decision = 2 * (uint64_t)WARMUP;
 
 static const lmn_link slow_link = {.sum = {1e-6, 1e-5}, .gather = {1e-6, 1e-5}};
 
@@ -167,7 +169,7 @@ static lmn_step_report run_trial(lmn_reducer *reducer, lmn_world *world, uint64_
     lmn_step_report report = {0};
     for (uint64_t step = first; timing->phase == LMN__TIME_TRYING; step++) {
         const size_t plan = timing->turn;
-        assert_true(step < first + 4 * LMN_LEVELS_COUNT * LMN__TURN_STEPS);
+        assert_true(step < first + 4 * n_plans * LMN__TURN_STEPS);
         assert_false(report.tried || report.adjusted);
         assert_int_equal(lmn_reducer_level(reducer, 1), timing->plans[plan * CHECK_LAYERS + 1]);
         turns[plan] += timing->turn_steps == 0 ? 1 : 0;
@@ -291,8 +293,8 @@ static void plans_that_are_the_same_are_tried_once(void **state)
         lmn_reducer *reducer = begin_trial(world);
         lmn__timing *timing = reducer->timing;
         const size_t row = CHECK_LAYERS * sizeof *timing->plans;
-        memcpy(timing->plans + LMN_LEVELS_SMALLEST * CHECK_LAYERS,
-               timing->plans + LMN_LEVELS_UNIFORM * CHECK_LAYERS, row);
+        memcpy(timing->plans + (size_t)LMN_LEVELS_SMALLEST * CHECK_LAYERS,
+               timing->plans + (size_t)LMN_LEVELS_UNIFORM * CHECK_LAYERS, row);
         timing->phase = LMN__TIME_SETTLED;
         timing->kept = LMN_LEVELS_SMALLEST;
         timing->settled_steps = 1000000000;
@@ -314,11 +316,11 @@ static void a_decision_waits_while_the_last_one_was_dear(void **state)
         reducer->timing->link = (lmn_link){0};
         (void)warm_up(reducer, world);
         assert_int_equal(reducer->timing->phase, LMN__TIME_SETTLED);
-        for (uint64_t step = WARMUP; step < 2 * WARMUP; step++) {
+        for (uint64_t step = WARMUP; step < second_decision; step++) {
             reducer->timing->adapt_seconds = is_dear == 1 && lmn_world_rank(world) == 0 ? 1e6 : 0.0;
             state_times(reducer);
             const lmn_step_report report = run_step(reducer, world, step, 0.0);
-            assert_int_equal(report.adjusted, is_dear == 0 && step == 2 * WARMUP - 1);
+            assert_int_equal(report.adjusted, is_dear == 0 && step == second_decision - 1);
         }
         lmn_reducer_destroy(reducer);
     }
@@ -407,7 +409,7 @@ static void decisions_and_what_they_rest_on_outlast_a_checkpoint(void **state)
     assert_int_equal(second->timing->turn_steps, 0);
     assert_int_equal(second->timing->turn, first->timing->turn);
     assert_memory_equal(second->timing->plans, first->timing->plans,
-                        LMN_LEVELS_COUNT * CHECK_LAYERS * sizeof(uint64_t));
+                        n_plans * CHECK_LAYERS * sizeof(uint64_t));
     for (uint64_t step = WARMUP + 1; step < WARMUP + 4; step++) {
         (void)run_step(first, world, step, 0.0);
         (void)run_step(second, world, step, 0.0);
