@@ -76,7 +76,9 @@ EOF
 }
 
 has_rank() {
-    hurry
     pid=$(ranks_with "SLURMD_NODENAME=$1")
-    [ -n "$pid" ]
+    if [ -z "$pid" ]; then
+        hurry
+        return 1
+    fi
 }

@@ -15,8 +15,9 @@ SRUN_MPI=pmix
 is_of_mpi 'Open MPI\|OpenRTE' || SRUN_MPI=pmi2
 export SRUN_MPI MPIRUN="${LAMINA_LAB_MPIRUN:-mpirun}"
 make_data tiny 4000 100 28
-# Two epochs of 60 steps and a half. Checkpoints do not fall on the ends of epochs.
-common="--data tiny.h5 --model mlp:hidden=64 --batch 66 --epochs 2 --threads 1 --keep 2
+# Eight epochs of 60 steps and a half, which is long enough to be killed in the middle. Checkpoints do
+# not fall on the ends of epochs.
+common="--data tiny.h5 --model mlp:hidden=64 --batch 66 --epochs 8 --threads 1 --keep 2
     --compress topk:density=0.02 --feedback econtrol --checkpoint-every 17"
 
 check "mpirun over the hosts"
