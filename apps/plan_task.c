@@ -75,23 +75,23 @@ static lmn_status take_samples(plan_task *self, const plan_options *o, lmn_datas
     return status;
 }
 
-lmn_status plan_make_task(const plan_options *o, lmn_dataset *dataset, plan_task *self,
+lmn_status plan_make_task(const plan_options *options, lmn_dataset *dataset, plan_task *task_out,
                           lmn_error *err)
 {
     size_t context = 0;
-    lmn_status status = lmn_model_context(o->model, &context, err);
+    lmn_status status = lmn_model_context(options->model, &context, err);
     if (status == LMN_OK) {
-        status = take_samples(self, o, dataset, context, err);
+        status = take_samples(task_out, options, dataset, context, err);
     }
     if (status != LMN_OK) {
         return status;
     }
     if (context > 0) {
-        self->model.text = (lmn_text_task){.model = o->model, .data = self->info};
-        self->task = lmn_text_task_get(&self->model.text);
+        task_out->model.text = (lmn_text_task){.model = options->model, .data = task_out->info};
+        task_out->task = lmn_text_task_get(&task_out->model.text);
     } else {
-        self->model.vision = (lmn_vision_task){.model = o->model, .data = self->info};
-        self->task = lmn_vision_task_get(&self->model.vision);
+        task_out->model.vision = (lmn_vision_task){.model = options->model, .data = task_out->info};
+        task_out->task = lmn_vision_task_get(&task_out->model.vision);
     }
     return LMN_OK;
 }

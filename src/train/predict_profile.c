@@ -108,7 +108,7 @@ static lmn_status make_step(lmn_profile *profile, uint64_t step, lmn_error *err)
 /* ------------------------------------------------------------------ compressed */
 
 /* The levels of the spec for some steps, at which factors of encoding and decoding are found. */
-static lmn_status make_compressed_steps(lmn_profile *profile, uint64_t first, size_t n_steps,
+static lmn_status make_compressed_steps(lmn_profile *profile, uint64_t first, size_t count,
                                         lmn_error *err)
 {
     lmn_reducer *reducer = profile->reducer;
@@ -122,7 +122,7 @@ static lmn_status make_compressed_steps(lmn_profile *profile, uint64_t first, si
         reducer->levels[i] = reducer->layers[i].small ? 0 : uniform;
     }
     lmn_status status = LMN_OK;
-    for (uint64_t step = first; step < first + n_steps && status == LMN_OK; step++) {
+    for (uint64_t step = first; step < first + count && status == LMN_OK; step++) {
         status = make_step(profile, step, err);
     }
     if (status == LMN_OK) {

@@ -4,9 +4,9 @@
  * One rank on each host of a lab, or several with --hierarchy: of two levels, what all ranks of a
  * host count is what its interface sees, up to a few bytes of the last bucket that stay on the
  * host; of one level it is more, and nothing is compared. For every family that is registered, with
- * its default settings, and a mixture of three, or every SPEC, 100 steps (25 with several ranks on a host) between two
- * readings of the kernel's counters of eth0. The readings stand between barriers inside one
- * process, so starting MPI is not in them.
+ * its default settings, and a mixture of three, or every SPEC, 100 steps (25 with several ranks on
+ * a host) between two readings of the kernel's counters of eth0. The readings stand between
+ * barriers inside one process, so starting MPI is not in them.
  *
  * The interface counts frames. Each has 66 bytes before TCP's payload: Ethernet 14, IPv4 20, TCP 32
  * with the timestamps that Linux sends. How many frames there are depends on whether TCP is cut

@@ -115,7 +115,8 @@ static void check_row(const float *found, const float *rows, int n, int m, int r
    float. Collective over the m readers. */
 static void check_mean(lmn_world *world, const float *found, const float *rows, int n, size_t count)
 {
-    double *mean = calloc(count, sizeof *mean);
+    assert_true(count > 0);
+    double *mean = calloc(count > 0 ? count : 1, sizeof *mean);
     assert_non_null(mean);
     for (size_t i = 0; i < count; i++) {
         mean[i] = (double)found[i] / lmn_world_size(world);
@@ -141,8 +142,9 @@ static void check_shared(const elastic *f, int m, const lmn_state *list, size_t 
     const lmn__state_array *slice =
         elastic_find(list, "/feedback/slices/mean_tracked_gradient", LARGE_FIRST + k);
     const lmn__state_array *own = elastic_find(list, "/feedback/tracked_gradient", LARGE_FIRST + k);
-    assert_true((own != NULL) == (h != NULL || slice != NULL));
-    if (own == NULL) {
+    const lmn__state_array *shared = h != NULL ? h : slice;
+    assert_true((own != NULL) == (shared != NULL));
+    if (own == NULL || shared == NULL) {
         return;
     }
     double *mean = calloc(count_of(k), sizeof *mean);
@@ -151,7 +153,6 @@ static void check_shared(const elastic *f, int m, const lmn_state *list, size_t 
         mean[i] = (double)((const float *)own->data)[i] / m;
     }
     assert_int_equal(lmn_world_sum_f64(f->worlds[m], mean, count_of(k), NULL), LMN_OK);
-    const lmn__state_array *shared = h != NULL ? h : slice;
     for (size_t i = 0; i < shared->count; i++) {
         const double wanted = mean[shared->first + i];
         const double slack = 1e-6 * (1.0 + fabs(wanted));

@@ -193,7 +193,7 @@ static void check_epochs(const char *directory)
 {
     long before[SAMPLES] = {0};
     for (uint64_t step = 1; step <= STEPS; step++) {
-        long uses[SAMPLES];
+        long uses[SAMPLES] = {0};
         read_uses(directory, step, uses);
         const long positions = (long)step * BATCH;
         long more = 0;

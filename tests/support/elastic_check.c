@@ -22,6 +22,7 @@ int elastic_create(void **state)
     MPI_Comm_rank(MPI_COMM_WORLD, &f->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &f->size);
     assert_true(f->size <= ELASTIC_RANKS_MAX);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): tests have one thread */
     f->takes_all = getenv("LAMINA_TEST_ALL") != NULL;
     for (int n = 1; n <= f->size; n++) {
         MPI_Comm comm = MPI_COMM_NULL;
