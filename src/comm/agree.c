@@ -205,15 +205,15 @@ lmn_status lmn_world_sum_f64(lmn_world *world, double *values, size_t count, lmn
     return LMN_OK;
 }
 
-static lmn_status reduce_u64(lmn_world *world, uint64_t *values, size_t count, MPI_Op op,
-                             lmn_error *err)
+static lmn_status reduce_64(lmn_world *world, void *values, size_t count, MPI_Datatype type,
+                            MPI_Op op, lmn_error *err)
 {
     const lmn_activity *before = lmn_world_note(world, &summing);
     for (size_t done = 0; done < count;) {
         const size_t part = lmn__part(world, count - done);
         const lmn_status status =
-            lmn__mpi_check(MPI_Allreduce(MPI_IN_PLACE, values + done, lmn__to_int(part),
-                                         MPI_UINT64_T, op, world->comm),
+            lmn__mpi_check(MPI_Allreduce(MPI_IN_PLACE, (uint64_t *)values + done, lmn__to_int(part),
+                                         type, op, world->comm),
                            err, "reduce %zu integers", part);
         if (status != LMN_OK) {
             return status;
@@ -226,10 +226,22 @@ static lmn_status reduce_u64(lmn_world *world, uint64_t *values, size_t count, M
 
 lmn_status lmn_world_sum_u64(lmn_world *world, uint64_t *values, size_t count, lmn_error *err)
 {
-    return reduce_u64(world, values, count, MPI_SUM, err);
+    return reduce_64(world, values, count, MPI_UINT64_T, MPI_SUM, err);
 }
 
+/* From the order of unsigned numbers to that of signed ones, and back. */
+static void flip_sign(uint64_t *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        values[i] ^= UINT64_C(1) << 63;
+    }
+}
+
+/* Among signed numbers, since MPICH 4.0 compares unsigned ones as if they were signed. */
 lmn_status lmn_world_max_u64(lmn_world *world, uint64_t *values, size_t count, lmn_error *err)
 {
-    return reduce_u64(world, values, count, MPI_MAX, err);
+    flip_sign(values, count);
+    const lmn_status status = reduce_64(world, values, count, MPI_INT64_T, MPI_MAX, err);
+    flip_sign(values, count);
+    return status;
 }

@@ -9,10 +9,19 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <mpi.h>
 
 #define DOING_BYTES 256
+
+/* Some MPIs tell in lines what went through which function; a message is one line. */
+static void join_lines(char *text)
+{
+    for (char *end = strchr(text, '\n'); end != NULL; end = strchr(end, '\n')) {
+        *end = ' ';
+    }
+}
 
 lmn_status lmn__mpi_check(int code, lmn_error *err, const char *format, ...)
 {
@@ -29,5 +38,6 @@ lmn_status lmn__mpi_check(int code, lmn_error *err, const char *format, ...)
     if (MPI_Error_string(code, reason, &length) != MPI_SUCCESS || length == 0) {
         (void)snprintf(reason, sizeof reason, "MPI error %d", code);
     }
+    join_lines(reason);
     return lmn_error_set(err, LMN_ERR_COMM, "cannot %s: %s", doing, reason);
 }

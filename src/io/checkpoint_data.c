@@ -13,6 +13,9 @@
 #include "lamina/memory.h"
 #include "lamina/partition.h"
 
+#include <stdio.h>
+#include <string.h>
+
 /* From where, and by whom. */
 typedef struct course {
     lmn_world *world;      /* borrowed */
@@ -90,7 +93,7 @@ static lmn_range file_range(const lmn__state_array *array, const lmn_world *worl
     return (lmn_range){.first = 0, .count = array->count};
 }
 
-static hid_t open_file(const lmn_world *world, const char *path)
+static hid_t open_as(const lmn_world *world, const char *path)
 {
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     hid_t file = H5I_INVALID_HID;
@@ -100,6 +103,20 @@ static hid_t open_file(const lmn_world *world, const char *path)
     }
     lmn__h5_close(access);
     return file;
+}
+
+/* Some MPI-IO (ROMIO) takes what stands before a colon for the kind of a file system, and refuses a
+ * path that merely has one; behind a kind that it knows the path is taken as it is. */
+static hid_t open_file(lmn_world *world, const char *path)
+{
+    const hid_t file = open_as(world, path);
+    const lmn_status status = lmn_agree(world, file >= 0 ? LMN_OK : LMN_ERR_IO, NULL);
+    if (status == LMN_OK || strchr(path, ':') == NULL) {
+        return file;
+    }
+    char typed[LMN_PATH_BYTES + sizeof "ufs:"];
+    (void)snprintf(typed, sizeof typed, "ufs:%s", path);
+    return file >= 0 ? file : open_as(world, typed);
 }
 
 /* Local: dataset and selections. */

@@ -61,7 +61,7 @@ static void check_refused_by_mpi(lmn_world *world, lmn_collective *collective, s
     lmn_error err = lmn_error_none();
     collective->tag = BAD_TAG;
     assert_int_equal(start_any(collective, &vectors, &err), LMN_ERR_COMM);
-    assert_non_null(strstr(err.message, "MPI_ERR_TAG"));
+    check_tells_of(&err, MPI_ERR_TAG);
     assert_non_null(strstr(err.message, collective->kind->name));
     lmn_error again = lmn_error_none();
     assert_int_equal(lmn_collective_progress(collective, &again), LMN_ERR_COMM);
@@ -147,7 +147,7 @@ static void message_longer_than_the_capacity_is_a_status(void **state)
             status = lmn_collective_wait(allgatherv, &err);
         }
         assert_int_equal(status, LMN_ERR_COMM);
-        assert_non_null(strstr(err.message, "MPI_ERR_TRUNCATE"));
+        check_tells_of(&err, MPI_ERR_TRUNCATE);
         assert_non_null(strstr(err.message, "rank 1"));
     }
     assert_int_equal(lmn_agree(world, LMN_OK, NULL), LMN_OK);
@@ -273,6 +273,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(create_any_allocation_failing_on_any_rank_fails_everywhere),
     };
     MPI_Init(&argc, &argv);
+    /* Some MPIs ask these, and not the world's own, when messages of several calls are completed. */
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
     const int n_failed = cmocka_run_group_tests(tests, check_world_create, check_world_destroy);
     MPI_Finalize();
     return n_failed;

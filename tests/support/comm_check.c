@@ -11,6 +11,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -179,4 +180,13 @@ void check_start(lmn_collective *allreduce, const check_vectors *vectors)
     assert_int_equal(lmn_allreduce_start(allreduce, vectors->send, vectors->recv, vectors->count,
                                          CHECK_FACTOR, NULL),
                      LMN_OK);
+}
+
+void check_tells_of(const lmn_error *err, int error_class)
+{
+    char said[MPI_MAX_ERROR_STRING] = "";
+    int length = 0;
+    assert_int_equal(MPI_Error_string(error_class, said, &length), MPI_SUCCESS);
+    assert_non_null(strstr(err->message, said));
+    assert_null(strchr(err->message, '\n'));
 }

@@ -59,4 +59,7 @@ void check_start(lmn_collective *allreduce, const check_vectors *vectors);
 /** recv is the sum times CHECK_FACTOR to the bit, and nothing else has changed; free both. */
 void check_vectors_summed(const lmn_world *world, check_vectors *vectors);
 
+/** The message has what this MPI says of a class of errors, such as MPI_ERR_ROOT, in one line. */
+void check_tells_of(const lmn_error *err, int error_class);
+
 #endif
