@@ -237,7 +237,7 @@ static void flip_sign(uint64_t *values, size_t count)
     }
 }
 
-/* Among signed numbers, since MPICH 4.0 compares unsigned ones as if they were signed. */
+/* Among signed numbers, since some MPIs compare unsigned ones as if they were signed. */
 lmn_status lmn_world_max_u64(lmn_world *world, uint64_t *values, size_t count, lmn_error *err)
 {
     flip_sign(values, count);

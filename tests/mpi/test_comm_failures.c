@@ -273,7 +273,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(create_any_allocation_failing_on_any_rank_fails_everywhere),
     };
     MPI_Init(&argc, &argv);
-    /* Some MPIs ask these, and not the world's own, when messages of several calls are completed. */
+    /* Some MPIs ask these, and not the world's own, when messages of several calls are completed.
+     */
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
     const int n_failed = cmocka_run_group_tests(tests, check_world_create, check_world_destroy);
