@@ -15,3 +15,8 @@ double lmn_clock_seconds(void)
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
+
+uint64_t lmn_clock_nanoseconds(double seconds)
+{
+    return seconds > 0.0 ? (uint64_t)(seconds * 1e9) : 0;
+}

@@ -132,7 +132,7 @@ static lmn_status time_algorithm(tuner *self, lmn_collective *allreduce, size_t 
             return status;
         }
     }
-    uint64_t nanoseconds = (uint64_t)(median_of(seconds + n_warm, n_rounds) * 1e9) + 1;
+    uint64_t nanoseconds = lmn_clock_nanoseconds(median_of(seconds + n_warm, n_rounds)) + 1;
     const lmn_status status = lmn_world_max_u64(self->world, &nanoseconds, 1, err);
     *seconds_out = (double)nanoseconds * 1e-9;
     return status;

@@ -93,7 +93,7 @@ static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err
 {
     double first = 0.0;
     lmn_status status = time_round(self, sums, bytes, &first, err);
-    uint64_t nanoseconds = (uint64_t)(first * 1e9) + 1;
+    uint64_t nanoseconds = lmn_clock_nanoseconds(first) + 1;
     if (status == LMN_OK) {
         status = lmn_world_max_u64(self->world, &nanoseconds, 1, err);
     }
@@ -107,7 +107,7 @@ static lmn_status time_size(probe *self, bool sums, size_t bytes, lmn_error *err
             insert(seconds, n_counted++, round);
         }
     }
-    nanoseconds = (uint64_t)(seconds[n_counted / 2] * 1e9) + 1;
+    nanoseconds = lmn_clock_nanoseconds(seconds[n_counted / 2]) + 1;
     if (status == LMN_OK) {
         status = lmn_world_max_u64(self->world, &nanoseconds, 1, err);
     }

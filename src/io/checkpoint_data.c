@@ -110,8 +110,8 @@ static hid_t open_as(const lmn_world *world, const char *path)
 static hid_t open_file(lmn_world *world, const char *path)
 {
     const hid_t file = open_as(world, path);
-    const lmn_status status = lmn_agree(world, file >= 0 ? LMN_OK : LMN_ERR_IO, NULL);
-    if (status == LMN_OK || strchr(path, ':') == NULL) {
+    if (strchr(path, ':') == NULL ||
+        lmn_agree(world, file >= 0 ? LMN_OK : LMN_ERR_IO, NULL) == LMN_OK) {
         return file;
     }
     char typed[LMN_PATH_BYTES + sizeof "ufs:"];

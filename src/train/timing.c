@@ -178,15 +178,10 @@ double lmn__timing_median(const double *values, size_t n)
     return sorted[n / 2];
 }
 
-static uint64_t to_nanoseconds(double seconds)
-{
-    return seconds > 0.0 ? (uint64_t)(seconds * 1e9) : 0;
-}
-
 static uint64_t *put(uint64_t *to, const double *seconds, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        *to++ = to_nanoseconds(seconds[i]);
+        *to++ = lmn_clock_nanoseconds(seconds[i]);
     }
     return to;
 }

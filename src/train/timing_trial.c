@@ -14,6 +14,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "lamina/clock.h"
 #include "timing_internal.h"
 
 #include <inttypes.h>
@@ -208,8 +209,8 @@ static lmn_status gather(lmn_reducer *reducer, lmn_error *err)
         const lmn__samples *samples = &self->samples[plan];
         const double seconds = lmn__timing_median(samples->seconds, samples->n);
         const double compute = lmn__timing_median(samples->compute, samples->n);
-        numbers[2 * plan] = (uint64_t)(fmax(0.0, seconds) * 1e9);
-        numbers[2 * plan + 1] = (uint64_t)(fmax(0.0, compute) * 1e9);
+        numbers[2 * plan] = lmn_clock_nanoseconds(seconds);
+        numbers[2 * plan + 1] = lmn_clock_nanoseconds(compute);
     }
     const lmn_status status = lmn_world_max_u64(reducer->world, numbers, NUMBERS, err);
     double light = (double)INFINITY;

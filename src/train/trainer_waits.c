@@ -162,11 +162,6 @@ void lmn__waits_add_step(lmn_trainer *trainer, double step_seconds)
     self->total.step_seconds += step_seconds;
 }
 
-static uint64_t to_nanoseconds(double seconds)
-{
-    return seconds > 0.0 ? (uint64_t)(seconds * 1e9) : 0;
-}
-
 /* An own moment on the clock of rank 0. */
 static uint64_t common_time(const lmn__waits *self, double at)
 {
@@ -175,7 +170,7 @@ static uint64_t common_time(const lmn__waits *self, double at)
     double share = b->at > a->at ? (at - a->at) / (b->at - a->at) : 1.0;
     share = share < 0.0 ? 0.0 : share > 1.0 ? 1.0 : share;
     const double offset = a->offset.seconds + share * (b->offset.seconds - a->offset.seconds);
-    return to_nanoseconds(at + offset);
+    return lmn_clock_nanoseconds(at + offset);
 }
 
 static lmn_status compare_clocks(lmn_trainer *trainer, lmn_error *err)
@@ -198,14 +193,14 @@ static lmn_status settle_waits(lmn_trainer *trainer, lmn_error *err)
     const size_t n = self->n_steps;
     for (size_t i = 0; i < n; i++) {
         self->numbers[i] = common_time(self, self->steps[i].ready_at);
-        self->numbers[n + i] = ~to_nanoseconds(self->steps[i].inside);
+        self->numbers[n + i] = ~lmn_clock_nanoseconds(self->steps[i].inside);
     }
     const lmn_status status = lmn_world_max_u64(trainer->world, self->numbers, 2 * n, err);
     for (size_t i = 0; i < n && status == LMN_OK; i++) {
         const step_times *step = &self->steps[i];
         const uint64_t late = self->numbers[i] - common_time(self, step->ready_at);
-        const uint64_t most = to_nanoseconds(step->blocked);
-        const uint64_t inside = to_nanoseconds(step->inside) - ~self->numbers[n + i];
+        const uint64_t most = lmn_clock_nanoseconds(step->blocked);
+        const uint64_t inside = lmn_clock_nanoseconds(step->inside) - ~self->numbers[n + i];
         self->waits[i] = (late < most ? late : most) + inside;
         self->seconds[i] = (float)((double)self->waits[i] * 1e-9);
     }
@@ -236,7 +231,7 @@ static lmn_status add_up(lmn_trainer *trainer, lmn_error *err)
         const bool is_last = self->last[i] == (uint64_t)self->rank;
         self->numbers[i] = self->waits[i];
         self->numbers[n + i] = is_last ? self->steps[i].bytes : 0;
-        self->numbers[2 * n + i] = is_last ? to_nanoseconds(self->steps[i].flight) : 0;
+        self->numbers[2 * n + i] = is_last ? lmn_clock_nanoseconds(self->steps[i].flight) : 0;
     }
     const lmn_status status = lmn_world_sum_u64(trainer->world, self->numbers, 3 * n, err);
     const double others = self->size > 1 ? self->size - 1 : 1;
@@ -276,7 +271,7 @@ static void name_rank(lmn__waits *self)
 static lmn_status largest_error(lmn_trainer *trainer, lmn_error *err)
 {
     lmn__waits *self = trainer->waits;
-    uint64_t nanoseconds = to_nanoseconds(self->now.offset.error);
+    uint64_t nanoseconds = lmn_clock_nanoseconds(self->now.offset.error);
     const lmn_status status = lmn_world_max_u64(trainer->world, &nanoseconds, 1, err);
     const double error = (double)nanoseconds * 1e-9;
     self->total.clock_error = error > self->total.clock_error ? error : self->total.clock_error;
